@@ -1,0 +1,1 @@
+fn main(){print!("{}",mcp_system_crds::crd_yaml());}

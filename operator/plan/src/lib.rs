@@ -1,0 +1,23 @@
+//! What a system should be, and what is to be said of it: an `McpSystem` and what was observed go in, a
+//! plan, findings and a status come out.
+//!
+//! Pure: this crate must not know I/O, tokio, a Kubernetes client or a process. Both backends, the
+//! cluster's and the laptop's, carry out the same plan and report the same kind of observation.
+
+mod finding;
+mod observed;
+mod plan;
+mod quantity;
+mod status;
+mod target;
+mod validate;
+mod workload;
+
+pub use finding::Finding;
+pub use observed::{Failure, Observed, ObservedServer};
+pub use plan::{LeftOut, Monitoring, Plan, Remote, plan};
+pub use quantity::{parse_cpu, parse_memory};
+pub use status::{invalid_status, merge_conditions, status};
+pub use target::Target;
+pub use validate::{Validated, ValidatedServer, validate};
+pub use workload::{ConfigFile, Env, EnvValue, Health, Image, Run, Scheduling, Strategy, Volume, Workload};

@@ -1,0 +1,42 @@
+//! What was seen of a system, in the terms that a cluster and a laptop share.
+
+use crate::Finding;
+use mcp_system_crds::Reason;
+use std::collections::BTreeMap;
+
+/// What was seen of a system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Each server and remote by name.
+    pub servers: BTreeMap<String, ObservedServer>,
+    /// What kept the plan from being carried out: refused objects, names that others hold.
+    pub problems: Vec<Finding>,
+}
+
+/// What was seen of one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedServer {
+    /// Copies that are ready.
+    pub ready: u32,
+    /// Copies that exist, ready or not; a stopped system has none.
+    pub running: u32,
+    /// Whether every copy that exists is one of the current plan.
+    pub current: bool,
+    /// The version that it told.
+    pub version: Option<String>,
+    /// Whether it answered an MCP request; `None` until it was asked.
+    pub answered: Option<bool>,
+    /// How many tools it listed.
+    pub tools: Option<u32>,
+    /// Why it cannot become ready by itself.
+    pub failure: Option<Failure>,
+}
+
+/// Why a server cannot become ready until somebody changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason that conditions carry.
+    pub reason: Reason,
+    /// What is wrong. Holds nothing that changes by itself, such as a count of restarts.
+    pub message: String,
+}

@@ -1,0 +1,198 @@
+//! A raw resource into a value that can be planned: what cannot work is found here, so that nothing
+//! behind this has to ask again.
+
+use crate::{Finding, Image, LeftOut, Target};
+use mcp_system_crds::config::ServerKind;
+use mcp_system_crds::{ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec};
+
+/// A system that can be planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Validated {
+    /// The system's name.
+    pub name: String,
+    /// Its namespace; `default` where none is told.
+    pub namespace: String,
+    /// Where it is to run.
+    pub target: Target,
+    /// The spec, with every default filled in.
+    pub(crate) spec: McpSystemSpec,
+    /// The servers that run, in start order.
+    pub servers: Vec<ValidatedServer>,
+    /// Those that this place leaves out.
+    pub left_out: Vec<LeftOut>,
+    /// The image of the project's own servers; none on a laptop.
+    pub image: Option<Image>,
+}
+
+/// One server that runs, or that is reached elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValidatedServer {
+    /// One of the project's own.
+    Own {
+        /// Which.
+        kind: ServerKind,
+        /// Its port.
+        port: u16,
+        /// How it runs.
+        workload: WorkloadSpec,
+    },
+    /// Somebody else's, which runs here.
+    Extra {
+        /// What the spec says of it.
+        server: ExtraServer,
+        /// Its port.
+        port: u16,
+    },
+    /// Somebody else's, which runs elsewhere.
+    Remote {
+        /// Its name.
+        name: String,
+        /// Its MCP endpoint.
+        url: String,
+    },
+}
+
+/// Merges the spec with its defaults and the facts of the place.
+///
+/// # Errors
+/// Everything that keeps this system from running at all.
+pub fn validate(system: &McpSystem, target: &Target) -> Result<Validated, Vec<Finding>> {
+    let spec = system.spec.clone();
+    let mut findings = Vec::new();
+    if spec.storage.type_ == StorageType::Postgres {
+        findings.push(Finding::new(
+            Reason::NotSupported,
+            "spec.storage.type: Postgres is not offered by this version; use Embedded, which needs one memory replica",
+        ));
+    }
+    findings.extend(conflicts(&spec));
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+
+    let mut left_out = Vec::new();
+    if spec.servers.weaviate_direct.is_some() {
+        left_out.push(LeftOut::new("weaviate-direct", "this version does not run it yet; remove spec.servers.weaviateDirect"));
+    }
+    let own = |kind, enabled: bool, port, workload: &WorkloadSpec| {
+        enabled.then(|| ValidatedServer::Own { kind, port, workload: workload.clone() })
+    };
+    let servers = &spec.servers;
+    let mut running: Vec<_> = [
+        own(ServerKind::Memory, servers.memory.enabled, servers.memory.port, &servers.memory.workload),
+        own(ServerKind::Tools, servers.tools.enabled, servers.tools.port, &servers.tools.workload),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for extra in &spec.extra_servers {
+        match extra_server(extra, target) {
+            Ok(server) => running.push(server),
+            Err(reason) => left_out.push(LeftOut::new(&extra.name, reason)),
+        }
+    }
+    // Last in order, since it asks all the others; started in parallel it waits for them by itself.
+    running.extend(own(
+        ServerKind::Orchestrator,
+        servers.orchestrator.enabled,
+        servers.orchestrator.port,
+        &servers.orchestrator.workload,
+    ));
+
+    Ok(Validated {
+        name: system.metadata.name.clone().unwrap_or_default(),
+        namespace: system.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        image: own_image(&spec, target),
+        target: target.clone(),
+        servers: running,
+        left_out,
+        spec,
+    })
+}
+
+/// What the API server's rules refuse, for objects that were stored before a rule was there.
+fn conflicts(spec: &McpSystemSpec) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let invalid = |message: String| Finding::new(Reason::InvalidSpec, message);
+    if spec.storage.type_ == StorageType::Embedded && spec.servers.memory.workload.replicas > 1 {
+        findings.push(invalid(
+            "embedded storage holds one memory replica: set servers.memory.replicas to 1".to_owned(),
+        ));
+    }
+    let servers = &spec.servers;
+    let mut taken: Vec<(&str, u16)> = [
+        ("orchestrator", servers.orchestrator.enabled, servers.orchestrator.port),
+        ("memory", servers.memory.enabled, servers.memory.port),
+        ("tools", servers.tools.enabled, servers.tools.port),
+    ]
+    .into_iter()
+    .filter_map(|(name, enabled, port)| enabled.then_some((name, port)))
+    .collect();
+    taken.extend(spec.extra_servers.iter().filter_map(|extra| Some((extra.name.as_str(), extra.port?))));
+    for (index, (name, port)) in taken.iter().enumerate() {
+        if let Some((other, _)) = taken.iter().take(index).find(|(_, other)| other == port) {
+            findings.push(invalid(format!("{other} and {name} have the same port {port}: give each its own")));
+        }
+    }
+    for extra in &spec.extra_servers {
+        let forms = [extra.image.is_some(), extra.process.is_some(), extra.url.is_some()];
+        if forms.iter().filter(|is_set| **is_set).count() != 1 {
+            findings.push(invalid(format!("extra server {}: keep exactly one of image, process and url", extra.name)));
+        }
+        if extra.url.is_none() && extra.port.is_none() {
+            findings.push(invalid(format!("extra server {}: an image or a process needs a port", extra.name)));
+        }
+    }
+    findings
+}
+
+fn extra_server(extra: &ExtraServer, target: &Target) -> Result<ValidatedServer, String> {
+    if let Some(url) = &extra.url {
+        return Ok(ValidatedServer::Remote { name: extra.name.clone(), url: url.clone() });
+    }
+    let port = extra.port.unwrap_or_default();
+    match target {
+        Target::Cluster { .. } if extra.process.is_some() => {
+            Err("a process runs on a laptop only; a cluster needs an image or a url".to_owned())
+        }
+        Target::Laptop { container_runtime: None } if extra.image.is_some() => {
+            Err("an image needs docker or podman on the PATH; install one of them, or use process or url".to_owned())
+        }
+        _ => Ok(ValidatedServer::Extra { server: extra.clone(), port }),
+    }
+}
+
+/// The image of the project's own servers: the spec's, completed from the operator's own.
+fn own_image(spec: &McpSystemSpec, target: &Target) -> Option<Image> {
+    let Target::Cluster { image: operator } = target else { return None };
+    let (repository, version) = split_reference(operator);
+    let image = &spec.image;
+    let reference = match (&image.repository, &image.tag, &image.digest) {
+        (None, None, None) => operator.clone(),
+        (name, _, Some(digest)) => format!("{}@{digest}", name.as_deref().unwrap_or(repository)),
+        (name, Some(tag), None) => format!("{}:{tag}", name.as_deref().unwrap_or(repository)),
+        (Some(name), None, None) => format!("{name}{version}"),
+    };
+    Some(Image {
+        reference,
+        pull_policy: image.pull_policy,
+        pull_secrets: image.pull_secrets.clone(),
+    })
+}
+
+/// `host:5000/name:tag` as `host:5000/name` and `:tag`; a digest likewise with its `@`.
+fn split_reference(reference: &str) -> (&str, &str) {
+    if let Some(at) = reference.find('@') {
+        return reference.split_at(at);
+    }
+    let name_start = reference.rfind('/').map_or(0, |slash| slash + 1);
+    match reference[name_start..].find(':') {
+        Some(colon) => reference.split_at(name_start + colon),
+        None => (reference, ""),
+    }
+}
+
+/// An extra server's image, which needs no credentials of the system's own.
+pub(crate) fn extra_image(reference: &str, pull_policy: PullPolicy, spec: &McpSystemSpec) -> Image {
+    Image { reference: reference.to_owned(), pull_policy, pull_secrets: spec.image.pull_secrets.clone() }
+}
