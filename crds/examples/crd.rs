@@ -1,1 +1,3 @@
-fn main(){print!("{}",mcp_system_crds::crd_yaml());}
+fn main() {
+    print!("{}", mcp_system_crds::crd_yaml());
+}

@@ -22,7 +22,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -51,7 +55,8 @@ impl std::error::Error for FileError {}
 pub fn read(text: &str) -> Result<Vec<McpSystem>, FileError> {
     let mut systems = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
-        let value = Value::deserialize(document).map_err(|error| one(format!("this is not YAML: {error}")))?;
+        let value =
+            Value::deserialize(document).map_err(|error| one(format!("this is not YAML: {error}")))?;
         if value.is_null() {
             continue;
         }
@@ -86,7 +91,8 @@ fn one(message: String) -> FileError {
 
 fn system(value: Value) -> Result<McpSystem, FileError> {
     let mut problems = Vec::new();
-    for (field, expected) in [("apiVersion", format!("{GROUP}/{VERSION}")), ("kind", "McpSystem".to_owned())] {
+    for (field, expected) in [("apiVersion", format!("{GROUP}/{VERSION}")), ("kind", "McpSystem".to_owned())]
+    {
         match value.get(field).and_then(Value::as_str) {
             Some(found) if found == expected => {}
             Some(found) => problems.push(Problem::new(field, format!("{found:?} should be {expected}"))),

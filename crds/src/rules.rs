@@ -119,4 +119,3 @@ pub(crate) fn image() -> Value {
         },
     ])
 }
-

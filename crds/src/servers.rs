@@ -1,7 +1,7 @@
 //! This project's own servers in a system.
 
-use crate::rules;
 use crate::Workload;
+use crate::rules;
 
 use mcp_system_config::{GatewaySettings, MemorySettings, ServerKind, ToolsSettings};
 use schemars::JsonSchema;

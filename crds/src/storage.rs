@@ -1,6 +1,5 @@
 //! Where memories are kept.
 
-
 use crate::rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -47,7 +47,8 @@ fn collect(value: &serde_json::Value, messages: &mut Vec<String>) {
     match value {
         serde_json::Value::Object(object) => {
             if let Some(rules) = object.get("x-kubernetes-validations").and_then(|rules| rules.as_array()) {
-                messages.extend(rules.iter().filter_map(|rule| Some(rule.get("message")?.as_str()?.to_owned())));
+                messages
+                    .extend(rules.iter().filter_map(|rule| Some(rule.get("message")?.as_str()?.to_owned())));
             }
             object.values().for_each(|child| collect(child, messages));
         }

@@ -1,8 +1,8 @@
 //! A validated system into the servers that are to run.
 
+use crate::validate::extra_image;
 use crate::workload::{ConfigFile, Env, EnvValue, Health, Run, Scheduling, Strategy, Volume, Workload};
 use crate::{Target, Validated, ValidatedServer};
-use crate::validate::extra_image;
 use mcp_system_crds::config::{
     Backend, Listen, Log, LogFormat, OrchestratorSettings, ServerConfig, ServerKind, Settings, Shutdown,
 };
@@ -237,7 +237,10 @@ fn backends(system: &Validated) -> Vec<Backend> {
             ValidatedServer::Extra { server, port } => Some(Backend {
                 name: server.name.clone(),
                 url: endpoint(system, &server.name, *port, &server.path),
-                health_url: server.health_path.as_ref().map(|path| endpoint(system, &server.name, *port, path)),
+                health_url: server
+                    .health_path
+                    .as_ref()
+                    .map(|path| endpoint(system, &server.name, *port, path)),
             }),
             ValidatedServer::Remote { name, url } => {
                 Some(Backend { name: name.clone(), url: url.clone(), health_url: None })

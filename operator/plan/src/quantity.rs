@@ -46,12 +46,19 @@ mod tests {
 
     #[test]
     fn quantities_are_read_as_kubernetes_reads_them() {
-        for (text, expected) in [("800m", Some(800)), ("2", Some(2000)), ("0.5", Some(500)), ("1e3m", None), ("x", None)] {
+        for (text, expected) in
+            [("800m", Some(800)), ("2", Some(2000)), ("0.5", Some(500)), ("1e3m", None), ("x", None)]
+        {
             assert_eq!(parse_cpu(text), expected, "{text}");
         }
-        for (text, expected) in
-            [("1Gi", Some(1 << 30)), ("1G", Some(1_000_000_000)), ("1e3", Some(1000)), ("12E2", Some(1200)), ("-1", None), ("", None)]
-        {
+        for (text, expected) in [
+            ("1Gi", Some(1 << 30)),
+            ("1G", Some(1_000_000_000)),
+            ("1e3", Some(1000)),
+            ("12E2", Some(1200)),
+            ("-1", None),
+            ("", None),
+        ] {
             assert_eq!(parse_memory(text), expected, "{text}");
         }
     }

@@ -29,8 +29,11 @@ pub fn status(
 ) -> McpSystemStatus {
     let missing = ObservedServer::default();
     let seen = |name: &str| observed.servers.get(name).unwrap_or(&missing);
-    let states: Vec<State> =
-        plan.workloads.iter().map(|workload| state(&workload.name, workload.replicas, seen(&workload.name))).collect();
+    let states: Vec<State> = plan
+        .workloads
+        .iter()
+        .map(|workload| state(&workload.name, workload.replicas, seen(&workload.name)))
+        .collect();
     let ready = states.iter().filter(|state| matches!(state, State::Ready)).count();
 
     let mut servers: Vec<ServerStatus> = plan
@@ -59,7 +62,8 @@ pub fn status(
         ServerStatus {
             name: remote.name.clone(),
             endpoint: Some(remote.url.clone()),
-            message: (server.answered == Some(false)).then(|| "runs elsewhere and does not answer".to_owned()),
+            message: (server.answered == Some(false))
+                .then(|| "runs elsewhere and does not answer".to_owned()),
             ..told(server)
         }
     }));
@@ -116,7 +120,11 @@ fn state(name: &str, desired: u32, server: &ObservedServer) -> State {
         return State::Failing(failure.reason, format!("{name}: {}", failure.message));
     }
     if desired == 0 {
-        return if server.running == 0 { State::Ready } else { State::Pending(format!("{name} is stopping")) };
+        return if server.running == 0 {
+            State::Ready
+        } else {
+            State::Pending(format!("{name} is stopping"))
+        };
     }
     if server.ready < desired {
         return State::Pending(format!("{name}: {} of {desired} ready", server.ready));
@@ -176,7 +184,11 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
     } else {
         Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned())
     };
-    let degraded = join([stalled.as_ref().map(|(_, message)| message.clone()).unwrap_or_default(), silent.clone(), unreachable]);
+    let degraded = join([
+        stalled.as_ref().map(|(_, message)| message.clone()).unwrap_or_default(),
+        silent.clone(),
+        unreachable,
+    ]);
     let degraded_reason = match &stalled {
         Some((reason, _)) => *reason,
         None => Reason::McpNotAnswered,

@@ -32,9 +32,14 @@ impl Target {
         match self {
             Self::Cluster { .. } => {
                 let name = format!("{system}-{server}");
-                ["", &format!(".{namespace}"), &format!(".{namespace}.svc"), &format!(".{namespace}.svc.cluster.local")]
-                    .map(|suffix| format!("{name}{suffix}"))
-                    .to_vec()
+                [
+                    "",
+                    &format!(".{namespace}"),
+                    &format!(".{namespace}.svc"),
+                    &format!(".{namespace}.svc.cluster.local"),
+                ]
+                .map(|suffix| format!("{name}{suffix}"))
+                .to_vec()
             }
             Self::Laptop { .. } => Vec::new(),
         }

@@ -3,7 +3,9 @@
 
 use crate::{Finding, Image, LeftOut, Target};
 use mcp_system_crds::config::ServerKind;
-use mcp_system_crds::{ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec};
+use mcp_system_crds::{
+    ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec,
+};
 
 /// A system that can be planned.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +74,10 @@ pub fn validate(system: &McpSystem, target: &Target) -> Result<Validated, Vec<Fi
 
     let mut left_out = Vec::new();
     if spec.servers.weaviate_direct.is_some() {
-        left_out.push(LeftOut::new("weaviate-direct", "this version does not run it yet; remove spec.servers.weaviateDirect"));
+        left_out.push(LeftOut::new(
+            "weaviate-direct",
+            "this version does not run it yet; remove spec.servers.weaviateDirect",
+        ));
     }
     let own = |kind, enabled: bool, port, workload: &WorkloadSpec| {
         enabled.then(|| ValidatedServer::Own { kind, port, workload: workload.clone() })
@@ -131,16 +136,21 @@ fn conflicts(spec: &McpSystemSpec) -> Vec<Finding> {
     taken.extend(spec.extra_servers.iter().filter_map(|extra| Some((extra.name.as_str(), extra.port?))));
     for (index, (name, port)) in taken.iter().enumerate() {
         if let Some((other, _)) = taken.iter().take(index).find(|(_, other)| other == port) {
-            findings.push(invalid(format!("{other} and {name} have the same port {port}: give each its own")));
+            findings
+                .push(invalid(format!("{other} and {name} have the same port {port}: give each its own")));
         }
     }
     for extra in &spec.extra_servers {
         let forms = [extra.image.is_some(), extra.process.is_some(), extra.url.is_some()];
         if forms.iter().filter(|is_set| **is_set).count() != 1 {
-            findings.push(invalid(format!("extra server {}: keep exactly one of image, process and url", extra.name)));
+            findings.push(invalid(format!(
+                "extra server {}: keep exactly one of image, process and url",
+                extra.name
+            )));
         }
         if extra.url.is_none() && extra.port.is_none() {
-            findings.push(invalid(format!("extra server {}: an image or a process needs a port", extra.name)));
+            findings
+                .push(invalid(format!("extra server {}: an image or a process needs a port", extra.name)));
         }
     }
     findings
@@ -156,7 +166,8 @@ fn extra_server(extra: &ExtraServer, target: &Target) -> Result<ValidatedServer,
             Err("a process runs on a laptop only; a cluster needs an image or a url".to_owned())
         }
         Target::Laptop { container_runtime: None } if extra.image.is_some() => {
-            Err("an image needs docker or podman on the PATH; install one of them, or use process or url".to_owned())
+            Err("an image needs docker or podman on the PATH; install one of them, or use process or url"
+                .to_owned())
         }
         _ => Ok(ValidatedServer::Extra { server: extra.clone(), port }),
     }
@@ -173,11 +184,7 @@ fn own_image(spec: &McpSystemSpec, target: &Target) -> Option<Image> {
         (name, Some(tag), None) => format!("{}:{tag}", name.as_deref().unwrap_or(repository)),
         (Some(name), None, None) => format!("{name}{version}"),
     };
-    Some(Image {
-        reference,
-        pull_policy: image.pull_policy,
-        pull_secrets: image.pull_secrets.clone(),
-    })
+    Some(Image { reference, pull_policy: image.pull_policy, pull_secrets: image.pull_secrets.clone() })
 }
 
 /// `host:5000/name:tag` as `host:5000/name` and `:tag`; a digest likewise with its `@`.

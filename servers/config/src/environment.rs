@@ -33,11 +33,8 @@ pub(crate) fn set<T: FromStr>(
     target: &mut T,
 ) -> Result<(), EnvironmentError> {
     if let Some(value) = lookup(variable).filter(|value| !value.is_empty()) {
-        *target = value.parse().map_err(|_| EnvironmentError {
-            variable: variable.to_owned(),
-            value,
-            expected,
-        })?;
+        *target =
+            value.parse().map_err(|_| EnvironmentError { variable: variable.to_owned(), value, expected })?;
     }
     Ok(())
 }

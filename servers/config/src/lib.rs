@@ -35,7 +35,12 @@ pub trait Settings: Clone + Default + std::fmt::Debug + Serialize + DeserializeO
 
 /// The whole file of one server. YAML or JSON; every field has a default, an unknown one is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default, bound(deserialize = "S: Default + Deserialize<'de>"))]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    default,
+    bound(deserialize = "S: Default + Deserialize<'de>")
+)]
 pub struct ServerConfig<S: Default> {
     /// Where the server listens and whom it lets in.
     pub listen: Listen,

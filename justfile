@@ -1,0 +1,36 @@
+# One-line recipes; `just` lists them.
+
+_default:
+    @just --list
+
+# Run a system on this machine: `just up -f examples/tuned.yaml`
+up *ARGS:
+    cargo run --release -- up {{ARGS}}
+
+# Run every test there is, as CI does
+test *ARGS:
+    tests/run {{ARGS}}
+
+# Run the tests that need no cluster
+test-fast:
+    tests/run fast
+
+# Format, and let clippy look at everything
+lint:
+    cargo fmt --all && cargo clippy --workspace --all-targets -- -D warnings
+
+# Write the CRD that the types give
+crd:
+    cargo run --release -- crd > crds/mcpsystems.yaml && cp crds/mcpsystems.yaml charts/mcp-system/crds/mcpsystems.yaml
+
+# Build the container image with docker, podman or buildah
+image TAG="mcp-system:dev":
+    ./image {{TAG}}
+
+# Start a real Kubernetes in a network namespace, to play with
+cluster *ARGS:
+    cargo cluster {{ARGS}}
+
+# Accept changed snapshots
+accept:
+    INSTA_UPDATE=always cargo test --release --workspace --exclude mcp-system-tests

@@ -1,0 +1,148 @@
+//! What is said of a system, for the observations that it can meet.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use mcp_system_crds::{McpSystem, McpSystemSpec, McpSystemStatus, Reason};
+use mcp_system_plan::{
+    Failure, Finding, Observed, ObservedServer, Plan, Target, invalid_status, plan, status, validate,
+};
+use proptest::prelude::*;
+
+fn system_plan(change: fn(&mut McpSystemSpec)) -> Plan {
+    let mut spec = McpSystemSpec::default();
+    change(&mut spec);
+    let target = Target::Cluster { image: "mcp-system:1".into() };
+    plan(&validate(&McpSystem::new("demo", spec), &target).expect("valid"))
+}
+
+fn ready_server() -> ObservedServer {
+    ObservedServer {
+        ready: 1,
+        running: 1,
+        current: true,
+        version: Some("1".into()),
+        answered: Some(true),
+        tools: Some(7),
+        failure: None,
+    }
+}
+
+fn all_ready() -> Observed {
+    let names = ["orchestrator", "memory", "tools"];
+    Observed { servers: names.map(|name| (name.to_owned(), ready_server())).into(), problems: Vec::new() }
+}
+
+fn at(second: i64) -> Time {
+    Time(k8s_openapi::jiff::Timestamp::from_second(second).expect("in range"))
+}
+
+fn told(plan: &Plan, observed: &Observed) -> McpSystemStatus {
+    status(plan, observed, Some(1), None, &at(0))
+}
+
+/// `Ready=True AllServersReady`, and so on, one a line.
+fn summary(status: &McpSystemStatus) -> String {
+    status
+        .conditions
+        .iter()
+        .map(|condition| {
+            format!("{}={} {}: {}\n", condition.type_, condition.status, condition.reason, condition.message)
+        })
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+#[test]
+fn what_is_said_in_each_situation() {
+    let plan = system_plan(|_| ());
+    let mut situations = vec![("nothing runs yet", told(&plan, &Observed::default()))];
+    situations.push(("all ready", told(&plan, &all_ready())));
+
+    let mut observed = all_ready();
+    observed.servers.get_mut("memory").expect("there").answered = Some(false);
+    situations.push(("memory is silent", told(&plan, &observed)));
+
+    let mut observed = all_ready();
+    observed.servers.get_mut("tools").expect("there").current = false;
+    situations.push(("tools is replaced", told(&plan, &observed)));
+
+    let mut observed = all_ready();
+    let failure = Failure { reason: Reason::ServerFailing, message: "the image x:1 cannot be pulled".into() };
+    *observed.servers.get_mut("tools").expect("there") =
+        ObservedServer { running: 1, current: true, failure: Some(failure), ..ObservedServer::default() };
+    situations.push(("tools has a bad image", told(&plan, &observed)));
+
+    let mut observed = all_ready();
+    observed
+        .problems
+        .push(Finding::new(Reason::ObjectNotOurs, "Service demo-tools belongs to somebody else"));
+    situations.push(("a name is taken", told(&plan, &observed)));
+
+    let suspended = system_plan(|spec| spec.suspend = true);
+    situations.push(("suspended, still stopping", told(&suspended, &all_ready())));
+    situations.push(("suspended", told(&suspended, &Observed::default())));
+
+    let findings = [Finding::new(Reason::NotSupported, "Postgres is not offered")];
+    let invalid = invalid_status(&findings, Some(2), Some(&told(&plan, &all_ready())), &at(5));
+    situations.push(("invalid", invalid));
+
+    let text =
+        situations.iter().map(|(name, status)| format!("## {name}\n{}\n", summary(status))).collect::<Vec<_>>().concat();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn each_server_is_told_by_itself() {
+    insta::assert_yaml_snapshot!(told(&system_plan(|_| ()), &all_ready()));
+}
+
+#[test]
+fn equal_observations_give_equal_statuses_at_any_time() {
+    let plan = system_plan(|_| ());
+    let first = status(&plan, &all_ready(), Some(1), None, &at(0));
+    let later = status(&plan, &all_ready(), Some(1), Some(&first), &at(1000));
+    assert_eq!(first, later);
+}
+
+#[test]
+fn a_transition_time_moves_only_with_its_status() {
+    let plan = system_plan(|_| ());
+    let waiting = status(&plan, &Observed::default(), Some(1), None, &at(0));
+    let ready = status(&plan, &all_ready(), Some(1), Some(&waiting), &at(10));
+    let times: Vec<i64> =
+        ready.conditions.iter().map(|condition| condition.last_transition_time.0.as_second()).collect();
+    // Ready and Reconciling changed; Stalled and Degraded did not.
+    assert_eq!(times, [10, 10, 0, 0]);
+}
+
+proptest! {
+    #[test]
+    fn conditions_never_contradict_each_other(
+        ready in prop::collection::vec(0..3_u32, 3),
+        answered in prop::collection::vec(prop::option::of(any::<bool>()), 3),
+        current in prop::collection::vec(any::<bool>(), 3),
+        failing in prop::collection::vec(any::<bool>(), 3),
+        suspend in any::<bool>(),
+    ) {
+        let plan = if suspend { system_plan(|spec| spec.suspend = true) } else { system_plan(|_| ()) };
+        let servers = ["orchestrator", "memory", "tools"].into_iter().enumerate().map(|(i, name)| {
+            let failure = failing[i].then(|| Failure { reason: Reason::ServerFailing, message: "x".into() });
+            let server = ObservedServer {
+                ready: ready[i], running: ready[i], current: current[i], answered: answered[i], failure,
+                ..ObservedServer::default()
+            };
+            (name.to_owned(), server)
+        }).collect();
+        let status = told(&plan, &Observed { servers, problems: Vec::new() });
+        let is = |name: &str| status.conditions.iter().any(|c| c.type_ == name && c.status == "True");
+        prop_assert_eq!(status.conditions.len(), 4);
+        prop_assert!(!(is("Ready") && (is("Reconciling") || is("Stalled") || is("Degraded"))));
+        prop_assert!(!(is("Reconciling") && is("Stalled")), "kstatus would call a stalled system in progress");
+        prop_assert!(!(suspend && is("Ready")));
+        if !suspend {
+            prop_assert!(is("Ready") || is("Reconciling") || is("Stalled") || is("Degraded"), "nobody says why it is not ready");
+        }
+        for condition in &status.conditions {
+            prop_assert!(!condition.reason.is_empty() && !condition.message.is_empty());
+        }
+    }
+}
