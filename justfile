@@ -21,7 +21,7 @@ lint:
 
 # Write the CRD that the types give
 crd:
-    cargo run --release -- crd > crds/mcpsystems.yaml && cp crds/mcpsystems.yaml charts/mcp-system/crds/mcpsystems.yaml
+    cargo run --release -- crd > crds/mcpsystems.yaml && cp crds/mcpsystems.yaml charts/mcp-system/files/mcpsystems.yaml
 
 # Build the container image with docker, podman or buildah
 image TAG="mcp-system:dev":
