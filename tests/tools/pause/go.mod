@@ -1,0 +1,3 @@
+module mcp-system-tests/tools/pause
+
+go 1.26
