@@ -1,0 +1,263 @@
+//! A circuit breaker as a pure state machine: the clock is handed in, nothing is awaited, nothing is logged.
+//!
+//! Closed lets calls through and counts failures in a row. Open refuses them until a while has passed.
+//! Half-open lets one call through to see; its outcome closes or opens the breaker again.
+
+use mcp_system_config::Resilience;
+use serde::Serialize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Whether calls are let through. Ordered from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Calls are let through.
+    Closed,
+    /// One call is let through to see whether the others may follow.
+    HalfOpen,
+    /// Calls are refused.
+    Open,
+}
+
+impl State {
+    /// The name that health and metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half-open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// When a breaker opens and when it looks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Failures in a row that open it; at least one.
+    pub failures: u32,
+    /// How long it stays open.
+    pub recovery: Duration,
+}
+
+impl From<&Resilience> for Limits {
+    fn from(settings: &Resilience) -> Self {
+        Self {
+            failures: settings.failure_threshold.max(1),
+            recovery: Duration::from_secs(settings.recovery_seconds.into()),
+        }
+    }
+}
+
+/// The state machine itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    limits: Limits,
+    inner: Inner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inner {
+    Closed {
+        failures: u32,
+    },
+    Open {
+        since: Instant,
+    },
+    /// `since` is when the trial began: one that never reports must not block the next for ever.
+    HalfOpen {
+        since: Instant,
+    },
+}
+
+impl Machine {
+    /// A closed breaker.
+    pub const fn new(limits: Limits) -> Self {
+        Self { limits, inner: Inner::Closed { failures: 0 } }
+    }
+
+    /// Whether a call may go through now; otherwise how long to wait. Leave is given for one trial at a time.
+    pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
+        let (Inner::Open { since } | Inner::HalfOpen { since }) = self.inner else { return Ok(()) };
+        let waited = now.saturating_duration_since(since);
+        let wait = self.limits.recovery.saturating_sub(waited);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.inner = Inner::HalfOpen { since: now };
+        Ok(())
+    }
+
+    /// A call was answered: whatever was thought of the other side, it works.
+    pub const fn succeed(&mut self) {
+        self.inner = Inner::Closed { failures: 0 };
+    }
+
+    /// A call was not answered. One that began before the breaker opened tells nothing new.
+    pub fn fail(&mut self, now: Instant) {
+        match self.inner {
+            Inner::Closed { failures } if failures.saturating_add(1) < self.limits.failures => {
+                self.inner = Inner::Closed { failures: failures + 1 };
+            }
+            Inner::Closed { .. } | Inner::HalfOpen { .. } => self.inner = Inner::Open { since: now },
+            Inner::Open { .. } => {}
+        }
+    }
+
+    /// What it would do with a call now.
+    pub fn state(&self, now: Instant) -> State {
+        match self.inner {
+            Inner::Closed { .. } => State::Closed,
+            Inner::HalfOpen { .. } => State::HalfOpen,
+            Inner::Open { since } if now.saturating_duration_since(since) >= self.limits.recovery => {
+                State::HalfOpen
+            }
+            Inner::Open { .. } => State::Open,
+        }
+    }
+}
+
+/// A [`Machine`] that several tasks share, on the real clock.
+#[derive(Debug)]
+pub struct Breaker(Mutex<Machine>);
+
+impl Breaker {
+    /// A closed breaker.
+    pub const fn new(limits: Limits) -> Self {
+        Self(Mutex::new(Machine::new(limits)))
+    }
+
+    /// Whether a call may go through now; otherwise how long to wait.
+    pub fn admit(&self) -> Result<(), Duration> {
+        self.machine().admit(Instant::now())
+    }
+
+    /// Reports a call that was answered.
+    pub fn succeed(&self) {
+        self.machine().succeed();
+    }
+
+    /// Reports a call that was not answered.
+    pub fn fail(&self) {
+        self.machine().fail(Instant::now());
+    }
+
+    /// What it would do with a call now.
+    pub fn state(&self) -> State {
+        self.machine().state(Instant::now())
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        // The machine is whole after each step, so a panic elsewhere cannot have left it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { failures: 3, recovery: Duration::from_mins(1) };
+
+    fn opened(at: Instant) -> Machine {
+        let mut machine = Machine::new(LIMITS);
+        (0..3).for_each(|_| machine.fail(at));
+        machine
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_a_success_between_them_does_not() {
+        let now = Instant::now();
+        let mut machine = Machine::new(LIMITS);
+        machine.fail(now);
+        machine.fail(now);
+        machine.succeed();
+        machine.fail(now);
+        machine.fail(now);
+        assert_eq!(machine.state(now), State::Closed);
+        machine.fail(now);
+        assert_eq!(machine.state(now), State::Open);
+        assert_eq!(machine.admit(now + Duration::from_secs(20)), Err(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn after_a_while_one_call_decides() {
+        let start = Instant::now();
+        let later = start + Duration::from_mins(1);
+        let mut machine = opened(start);
+        assert_eq!(machine.admit(later), Ok(()));
+        assert!(machine.admit(later).is_err(), "one trial at a time");
+        let mut failed = machine;
+        failed.fail(later);
+        assert_eq!(failed.state(later), State::Open);
+        machine.succeed();
+        assert_eq!(machine.state(later), State::Closed);
+        assert_eq!(machine.admit(later), Ok(()));
+    }
+
+    #[test]
+    fn a_trial_that_never_reports_does_not_block_the_next_for_ever() {
+        let start = Instant::now();
+        let mut machine = opened(start);
+        assert_eq!(machine.admit(start + Duration::from_mins(1)), Ok(()));
+        assert_eq!(machine.admit(start + Duration::from_mins(2)), Ok(()));
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Wait(u16),
+        Admit,
+        Succeed,
+        Fail,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u16..100).prop_map(Step::Wait),
+            Just(Step::Admit),
+            Just(Step::Succeed),
+            Just(Step::Fail)
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens: a call is refused only after failures and never for longer than the recovery
+        /// time; state and admission agree; a success always closes.
+        #[test]
+        fn it_never_refuses_for_longer_than_the_recovery_time(steps in prop::collection::vec(step(), 0..200)) {
+            let mut now = Instant::now();
+            let mut machine = Machine::new(LIMITS);
+            let mut since_success = 0;
+            for step in steps {
+                let before = machine.state(now);
+                match step {
+                    Step::Wait(seconds) => now += Duration::from_secs(seconds.into()),
+                    Step::Admit => match machine.admit(now) {
+                        Ok(()) => prop_assert_ne!(before, State::Open),
+                        Err(wait) => {
+                            prop_assert_ne!(before, State::Closed);
+                            prop_assert!(since_success >= LIMITS.failures);
+                            prop_assert!(wait > Duration::ZERO && wait <= LIMITS.recovery);
+                        }
+                    },
+                    Step::Succeed => {
+                        machine.succeed();
+                        since_success = 0;
+                        prop_assert_eq!(machine.state(now), State::Closed);
+                    }
+                    Step::Fail => {
+                        machine.fail(now);
+                        since_success += 1;
+                        prop_assert_eq!(
+                            machine.state(now) == State::Closed,
+                            since_success < LIMITS.failures
+                        );
+                    }
+                }
+                let mut later = machine;
+                prop_assert_eq!(later.admit(now + LIMITS.recovery), Ok(()));
+            }
+        }
+    }
+}

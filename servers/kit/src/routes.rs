@@ -1,0 +1,177 @@
+//! The HTTP routes of a server, and what is done to each request to the MCP endpoint on its way in and out.
+
+use crate::health::Health;
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
+    ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::StreamableHttpService;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use serde::de::IgnoredAny;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request's body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// An error text of the SDK is one line; anything longer is not rewritten.
+const ERROR_TEXT_BYTES: usize = 64 << 10;
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) health: Arc<Health>,
+    pub(crate) max_body_bytes: usize,
+}
+
+/// All routes of a server: its endpoint, its health, its metrics, and those it adds itself.
+pub(crate) fn router<H>(
+    mcp: StreamableHttpService<H, NeverSessionManager>,
+    extra: Option<Router>,
+    shared: Shared,
+) -> Router
+where
+    H: ServerHandler + Clone,
+{
+    let mcp = Router::new().route_service("/mcp", mcp).layer(from_fn_with_state(shared.clone(), endpoint));
+    let own = Router::new()
+        .route("/health", get(health))
+        .route("/health/live", get(async || Json(json!({"status": "alive"}))))
+        .route("/metrics", get(metrics))
+        .with_state(shared.clone());
+    mcp.merge(own).merge(extra.unwrap_or_default()).layer(from_fn_with_state(shared, leave))
+}
+
+async fn health(State(shared): State<Shared>) -> Response {
+    let ready = shared.health.status().ready();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(shared.health.report())).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.health.metrics.text())
+        .into_response()
+}
+
+/// A server that is about to end asks its clients not to send anything more on this connection.
+async fn leave(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if shared.health.draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Around the endpoint: bodies arrive in time or not at all, errors are JSON-RPC, allowed browsers may read.
+async fn endpoint(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let method = request.method().clone();
+    let (parts, body) = request.into_parts();
+    let mut response = match read(&parts.headers, body, shared.max_body_bytes).await {
+        Ok(body) => {
+            let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+            rewritten(answer, &body).await
+        }
+        Err(refused) => refused,
+    };
+    if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // The SDK found the origin allowed and knows no such method: that is a browser's question beforehand.
+        let asked = parts_allowed(origin.as_ref());
+        response = (StatusCode::NO_CONTENT, asked).into_response();
+    }
+    let code = response.status();
+    if code.is_client_error() || code.is_server_error() {
+        shared.health.metrics.rejected(code);
+    }
+    if let Some(origin) = origin.filter(|_| code != StatusCode::FORBIDDEN) {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("mcp-protocol-version, mcp-session-id, www-authenticate"),
+        );
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+/// What a browser learns when it asks before a request.
+fn parts_allowed(origin: Option<&HeaderValue>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    if origin.is_some() {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static(
+                "accept, authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
+                 mcp-session-id, traceparent, tracestate",
+            ),
+        );
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+    headers
+}
+
+/// The whole body, bounded in size and in time.
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Response> {
+    let too_large = || {
+        let message = format!("the request's body is larger than {limit} bytes");
+        error(StatusCode::PAYLOAD_TOO_LARGE, -32600, &message)
+    };
+    let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if told.is_some_and(|length: usize| length > limit) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(failure)) => Err(match std::error::Error::source(&failure) {
+            Some(source) if source.is::<http_body_util::LengthLimitError>() => too_large(),
+            _ => error(StatusCode::BAD_REQUEST, -32600, "the request's body broke off"),
+        }),
+        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, -32600, "the request's body took too long")),
+    }
+}
+
+/// The SDK refuses some requests with plain text; clients of MCP expect JSON-RPC.
+async fn rewritten(response: Response, body: &Bytes) -> Response {
+    let code = response.status();
+    let json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if json || !(code.is_client_error() || code.is_server_error()) {
+        return response;
+    }
+    let (mut parts, text) = response.into_parts();
+    let Ok(text) = to_bytes(text, ERROR_TEXT_BYTES).await else { return code.into_response() };
+    let text = String::from_utf8_lossy(&text);
+    let unreadable = code == StatusCode::UNSUPPORTED_MEDIA_TYPE && text.starts_with("fail to deserialize");
+    let (code, number) = match code {
+        _ if unreadable && serde_json::from_slice::<IgnoredAny>(body).is_err() => {
+            (StatusCode::BAD_REQUEST, -32700)
+        }
+        _ if unreadable => (StatusCode::BAD_REQUEST, -32600),
+        code if code.is_server_error() => (code, -32603),
+        code => (code, -32600),
+    };
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(CONTENT_TYPE);
+    let mut response = error(code, number, &text);
+    response.headers_mut().extend(parts.headers);
+    response
+}
+
+fn error(code: StatusCode, number: i32, message: &str) -> Response {
+    let body = json!({"jsonrpc": "2.0", "id": null, "error": {"code": number, "message": message}});
+    (code, Json(body)).into_response()
+}

@@ -1,0 +1,209 @@
+//! A server from its start to its end.
+
+use crate::client::plain_client;
+use crate::dependency::Dependency;
+use crate::health::{DEPENDENCY_DEADLINE, Health, Own, Watched};
+use crate::listener::{Ends, accept};
+use crate::mcp;
+use crate::metrics::Metrics;
+use crate::observed::Observed;
+use crate::routes::{Shared, router};
+use crate::self_check::SelfCheck;
+use anyhow::{Context, bail};
+use axum::Router;
+use futures::future::BoxFuture;
+use mcp_system_config::{ServerConfig, Settings};
+use rmcp::ServerHandler;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// How often a server asks itself once it has answered, and at first.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// One server: an MCP handler with everything around it.
+///
+/// The handler is cloned for each request, so it should keep what it holds behind an [`Arc`]. Its
+/// `get_tool` should know its tools: what it does not know is counted as `unknown` in the metrics until the
+/// server has listed it.
+pub struct Server<S: Settings, H> {
+    config: ServerConfig<S>,
+    handler: H,
+    metrics: Metrics,
+    dependencies: Vec<Arc<Watched>>,
+    routes: Option<Router>,
+    ready: BoxFuture<'static, ()>,
+    at_end: Vec<BoxFuture<'static, anyhow::Result<()>>>,
+}
+
+impl<S: Settings, H> std::fmt::Debug for Server<S, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
+    /// A server with these settings around this handler.
+    pub fn new(config: ServerConfig<S>, handler: H) -> Self {
+        Self {
+            config,
+            handler,
+            metrics: Metrics::new(S::KIND.name()),
+            dependencies: Vec::new(),
+            routes: None,
+            ready: Box::pin(std::future::ready(())),
+            at_end: Vec::new(),
+        }
+    }
+
+    /// Measures into this registry, which the handler may use as well.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Checks this in the background and shows it in `/health`. While it fails, the server is degraded.
+    #[must_use]
+    pub fn dependency(mut self, name: &str, check: impl Dependency) -> Self {
+        self.dependencies.push(Arc::new(Watched::new(name.to_owned(), Box::new(check))));
+        self
+    }
+
+    /// Keeps the server unready until this is done. It must end by itself.
+    #[must_use]
+    pub fn ready_after(mut self, ready: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.ready = Box::pin(ready);
+        self
+    }
+
+    /// Runs this when the last call is done or cut off, such as to flush a store.
+    #[must_use]
+    pub fn on_shutdown(mut self, at_end: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+        self.at_end.push(Box::pin(at_end));
+        self
+    }
+
+    /// Adds routes. They are not protected by the endpoint's checks of Host and Origin.
+    #[must_use]
+    pub fn route(mut self, routes: Router) -> Self {
+        self.routes = Some(self.routes.unwrap_or_default().merge(routes));
+        self
+    }
+
+    /// Binds the configured address and serves there; see [`Self::run_on`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let address = SocketAddr::new(self.config.listen.host, self.config.listen.port);
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("the {} server cannot listen on {address}", S::KIND))?;
+        self.run_on(listener, shutdown).await
+    }
+
+    /// Serves on a bound socket until `shutdown` resolves. Then readiness fails at once, calls are served
+    /// through the drain, new ones are refused, and running ones finish within the grace period.
+    ///
+    /// # Errors
+    /// Tells that calls were cut off at the end of the grace period, or what failed at the end.
+    pub async fn run_on(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> anyhow::Result<()> {
+        let address = listener.local_addr().context("the socket has no address")?;
+        let times = self.config.shutdown.clone();
+        let check = SelfCheck::new();
+        let versions = self.handler.supported_protocol_versions();
+        let health = Arc::new(Health::new(
+            S::KIND.name(),
+            self.metrics.clone(),
+            versions.iter().map(|version| version.as_str().to_owned()).collect(),
+            self.dependencies,
+        ));
+        let ends = Ends::default();
+        let tracker = TaskTracker::new();
+        let handler = Observed { inner: self.handler, metrics: self.metrics.clone(), check: check.clone() };
+        let service = mcp::service(handler, &self.config.listen, ends.cut_off.clone());
+        let shared =
+            Shared { health: health.clone(), max_body_bytes: self.config.listen.max_body_bytes as usize };
+        let routes = router(service, self.routes, shared);
+        let accepting = spawn(accept(listener, routes, self.metrics, ends.clone(), tracker.clone()));
+        tracing::info!(server = S::KIND.name(), %address, "listening");
+        let mut background = vec![
+            spawn(ask(check, format!("http://{}/mcp", reachable(address)), health.clone())),
+            spawn(gate(self.ready, health.clone())),
+        ];
+        background.extend(health.dependencies.iter().cloned().map(watch).map(spawn));
+
+        shutdown.await;
+        health.drain();
+        tracing::info!(server = S::KIND.name(), seconds = times.drain_seconds, "draining");
+        tokio::time::sleep(Duration::from_secs(times.drain_seconds.into())).await;
+        drop(background);
+        ends.closed.cancel();
+        // Its end closes the socket: from here on, connections are refused.
+        let _ = accepting.await;
+        let grace = Duration::from_secs(times.grace_seconds.into());
+        let done = tokio::time::timeout(grace, tracker.wait()).await;
+        let left = tracker.len();
+        ends.cut_off.cancel();
+        tracker.wait().await;
+        for at_end in self.at_end {
+            at_end.await.with_context(|| format!("the {} server did not end in order", S::KIND))?;
+        }
+        if done.is_err() {
+            bail!("{left} connections were cut off {} s after the drain", times.grace_seconds);
+        }
+        tracing::info!(server = S::KIND.name(), "ended");
+        Ok(())
+    }
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Where the server itself reaches an address that it listens on.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
+}
+
+async fn ask(check: SelfCheck, url: String, health: Arc<Health>) {
+    let client = match plain_client() {
+        Ok(client) => client,
+        Err(error) => return health.set_own(Own::Failed(format!("{error:#}"))),
+    };
+    loop {
+        let pause = match check.ask(&client, &url).await {
+            Ok(tools) => {
+                health.set_own(Own::Answered(tools));
+                ASK_EVERY
+            }
+            Err(error) => {
+                health.set_own(Own::Failed(format!("{error:#}")));
+                ASK_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn gate(ready: BoxFuture<'static, ()>, health: Arc<Health>) {
+    ready.await;
+    health.open_gate();
+}
+
+async fn watch(dependency: Arc<Watched>) {
+    loop {
+        dependency.look(DEPENDENCY_DEADLINE).await;
+        tokio::time::sleep(dependency.check.interval()).await;
+    }
+}

@@ -1,0 +1,269 @@
+//! The gateway as an MCP server: one list of all tools, and each call to the server that has the tool.
+
+use crate::backend::{Backend, Listed, Shown, Trouble};
+use crate::connection::{Extras, implementation};
+use crate::exchange::Forward;
+use crate::measures::Measures;
+use crate::{headers, names};
+use mcp_system_config::{OrchestratorSettings, ServerConfig};
+use mcp_system_kit::{Metrics, http_client};
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ClientRequest, ContentBlock,
+    ErrorCode, ErrorData, GetMeta, ListToolsResult, PaginatedRequestParams, Request, ServerCapabilities,
+    Tool,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long after the start servers that never answered are waited for, by readiness and by a first list.
+/// Below the two seconds after which a check of health counts as failed.
+const SETTLE: Duration = Duration::from_millis(1_900);
+const FIRST_LIST: Duration = Duration::from_secs(1);
+/// How long clients may use a list that some server is still missing from.
+const INCOMPLETE_TTL: Duration = Duration::from_secs(1);
+
+/// All tools under the names that clients see.
+#[derive(Debug, Default)]
+struct Catalog {
+    tools: BTreeMap<String, Entry>,
+    private: bool,
+    complete: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// As clients see it.
+    shown: Tool,
+    backend: Arc<Backend>,
+    /// The name that the server itself gives it.
+    own_name: String,
+}
+
+/// The handler; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Gateway(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    backends: Vec<Arc<Backend>>,
+    catalog: RwLock<Arc<Catalog>>,
+    /// True once every server has answered, or has been waited for long enough.
+    settled: watch::Sender<bool>,
+    list_ttl: Duration,
+    instructions: String,
+}
+
+impl Gateway {
+    /// A gateway to the configured servers. Nothing is sent before [`Self::start`].
+    ///
+    /// # Errors
+    /// Says why there is no HTTP client, or that the metrics already hold a gateway's.
+    pub fn new(config: &ServerConfig<OrchestratorSettings>, metrics: &Metrics) -> anyhow::Result<Self> {
+        let client = http_client()?;
+        let measures = Measures::new(metrics)?;
+        let OrchestratorSettings { gateway, backends } = &config.settings;
+        let backends: Vec<_> = backends
+            .iter()
+            .map(|backend| {
+                Backend::new(client.clone(), backend, gateway, &config.resilience, measures.clone())
+            })
+            .map(Arc::new)
+            .collect();
+        Ok(Self(Arc::new(Inner {
+            settled: watch::Sender::new(backends.is_empty()),
+            catalog: RwLock::default(),
+            list_ttl: Duration::from_secs(gateway.list_ttl_seconds.max(1).into()),
+            instructions: instructions(&backends),
+            backends,
+        })))
+    }
+
+    /// Begins to look at the servers, each by itself, for as long as the handles live.
+    pub fn start(&self) -> Vec<AbortOnDropHandle<()>> {
+        let waiting = self.clone();
+        let settle = async move {
+            tokio::time::sleep(SETTLE).await;
+            waiting.0.settled.send_replace(true);
+        };
+        let watching = self.0.backends.iter().map(|backend| {
+            let (gateway, backend) = (self.clone(), backend.clone());
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                loop {
+                    if backend.look().await {
+                        gateway.rebuild();
+                    }
+                    backend.pause().await;
+                }
+            }))
+        });
+        watching.chain([AbortOnDropHandle::new(tokio::spawn(settle))]).collect()
+    }
+
+    /// Resolves once every server has answered, or has been waited for long enough.
+    pub async fn settled(&self) {
+        let mut settled = self.0.settled.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = settled.wait_for(|settled| *settled).await;
+    }
+
+    /// The servers as health shows them, by name.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&str, Shown)> {
+        self.0.backends.iter().map(|backend| {
+            (backend.name.as_str(), Shown { backend: backend.clone(), settled: self.0.settled.subscribe() })
+        })
+    }
+
+    /// Says goodbye to all servers that keep something for this gateway.
+    pub(crate) async fn leave(&self) {
+        futures::future::join_all(self.0.backends.iter().map(|backend| backend.leave())).await;
+    }
+
+    /// Puts the list together anew from what the servers last said.
+    fn rebuild(&self) {
+        // Under the lock from the first look to the last, so that an older list never replaces a newer one.
+        let mut catalog = self.0.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        *catalog = Arc::new(merge(&self.0.backends));
+        if catalog.complete {
+            self.0.settled.send_replace(true);
+        }
+    }
+
+    /// The list, after a short wait at the very start for servers that start as well.
+    async fn catalog(&self) -> Arc<Catalog> {
+        if !*self.0.settled.borrow() {
+            let _ = tokio::time::timeout(FIRST_LIST, self.settled()).await;
+        }
+        self.current()
+    }
+
+    fn current(&self) -> Arc<Catalog> {
+        self.0.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn call(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let mut catalog = self.current();
+        if !catalog.tools.contains_key(&*request.name) {
+            catalog = self.catalog().await;
+        }
+        let Some(entry) = catalog.tools.get(&*request.name) else {
+            return Err(unknown(&request.name, &catalog));
+        };
+        let forward =
+            context.meta.get_progress_token().map(|token| Forward { peer: context.peer.clone(), token });
+        let parts = context.extensions.get::<http::request::Parts>();
+        let extras = Extras {
+            forward,
+            headers: parts.map(|parts| headers::parameters(&parts.headers)).unwrap_or_default(),
+            schema: Some(&entry.shown.input_schema),
+        };
+        let mut call = request;
+        call.name = entry.own_name.clone().into();
+        call.meta = None;
+        let mut request = ClientRequest::CallToolRequest(Request::new(call));
+        *request.get_meta_mut() = context.meta;
+        match entry.backend.call(request, &extras).await {
+            Ok(response) => Ok(response),
+            Err(Trouble::Refused(error)) => Err(error),
+            // As a tool's error it reaches the model and the person, which a protocol error does not.
+            Err(Trouble::Failed(message)) => {
+                Ok(CallToolResult::error(vec![ContentBlock::text(message)]).into())
+            }
+        }
+    }
+}
+
+impl ServerHandler for Gateway {
+    fn get_info(&self) -> rmcp::model::ServerConfig {
+        rmcp::model::ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(implementation())
+            .with_instructions(self.0.instructions.clone())
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.current().tools.get(name).map(|entry| entry.shown.clone())
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let catalog = self.catalog().await;
+        let tools = catalog.tools.values().map(|entry| entry.shown.clone()).collect();
+        let mut result = ListToolsResult::with_all_items(tools);
+        if context.protocol_version().is_some_and(|version| !version.has_initialize()) {
+            let ttl = if catalog.complete { self.0.list_ttl } else { INCOMPLETE_TTL };
+            result.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            result.cache_scope = Some(if catalog.private { CacheScope::Private } else { CacheScope::Public });
+        }
+        Ok(result)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.call(request, context).await
+    }
+}
+
+fn merge(backends: &[Arc<Backend>]) -> Catalog {
+    let listed: Vec<Option<Listed>> = backends.iter().map(|backend| backend.listed()).collect();
+    let known: Vec<Listed> = listed.iter().map(|listed| listed.clone().unwrap_or_default()).collect();
+    let servers: Vec<(&str, Vec<&str>)> = backends
+        .iter()
+        .zip(&known)
+        .map(|(backend, listed)| {
+            (backend.name.as_str(), listed.tools.iter().map(|tool| &*tool.name).collect())
+        })
+        .collect();
+    let tools = names::assign(&servers).into_iter().map(|(name, place)| {
+        let tool = &known[place.server].tools[place.tool];
+        let mut shown = tool.clone();
+        shown.name = name.clone().into();
+        let entry = Entry {
+            shown,
+            backend: backends[place.server].clone(),
+            own_name: tool.name.clone().into_owned(),
+        };
+        (name, entry)
+    });
+    Catalog {
+        tools: tools.collect(),
+        private: known.iter().any(|listed| listed.private),
+        complete: listed.iter().all(Option::is_some),
+    }
+}
+
+fn unknown(name: &str, catalog: &Catalog) -> ErrorData {
+    let near = names::nearest(name, catalog.tools.keys().map(String::as_str));
+    let hint = if near.is_empty() {
+        "tools/list tells which there are".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    };
+    ErrorData::new(ErrorCode::INVALID_PARAMS, format!("there is no tool called {name:?}; {hint}"), None)
+}
+
+/// What clients are told beforehand.
+fn instructions(backends: &[Arc<Backend>]) -> String {
+    let names: Vec<&str> = backends.iter().map(|backend| backend.name.as_str()).collect();
+    if names.is_empty() {
+        return "One endpoint for the tools of several MCP servers; none is configured.".to_owned();
+    }
+    format!(
+        "One endpoint for the tools of these MCP servers: {}. A tool name that several of them use is prefixed with \
+         the server's name.",
+        names.join(", ")
+    )
+}
