@@ -42,5 +42,14 @@
 //! # Not a real cluster in this
 //! One node. The bridge network plugin enforces no `NetworkPolicy`. Nothing outside can be reached, and no name of it
 //! resolves. Volumes are twelve local ones.
+//!
+//! # Beside the cluster
+//! [`laptop`] runs a system with `mcp-system up`, [`clients`] are the official MCP SDKs. The scenarios that use all of
+//! this are one test binary: `cargo test --test system`, with `-- laptop` for one group.
 
+mod cache;
+pub mod clients;
 pub mod cluster;
+pub mod laptop;
+pub mod ports;
+pub mod tied;

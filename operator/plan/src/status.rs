@@ -184,15 +184,14 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
     } else {
         Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned())
     };
-    let degraded = join([
-        stalled.as_ref().map(|(_, message)| message.clone()).unwrap_or_default(),
-        silent.clone(),
-        unreachable,
-    ]);
-    let degraded_reason = match &stalled {
-        Some((reason, _)) => *reason,
-        None => Reason::McpNotAnswered,
+    let shortfalls = join(observed.shortfalls.iter().map(|shortfall| shortfall.message.clone()));
+    let degraded_reason = match (&stalled, observed.shortfalls.first()) {
+        (Some((reason, _)), _) => *reason,
+        (None, Some(shortfall)) if silent.is_empty() && unreachable.is_empty() => shortfall.reason,
+        _ => Reason::McpNotAnswered,
     };
+    let stalled_message = stalled.as_ref().map(|(_, message)| message.clone()).unwrap_or_default();
+    let degraded = join([stalled_message, silent, unreachable, shortfalls]);
     vec![
         ready_verdict,
         reconciling_verdict,

@@ -1,0 +1,277 @@
+//! Laptop mode as a person uses it: the real program, real servers, real signals. Each test has a home and
+//! ports of its own, and ends what it started.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod home;
+
+use home::{Home, eventually, signal};
+use nix::sys::signal::Signal;
+use std::net::TcpListener;
+use std::time::Duration;
+
+#[test]
+fn a_system_is_started_looked_at_repaired_and_ended() {
+    let home = Home::new();
+    let up = home.run(&["up", "-d"]).succeeds();
+    for text in ["memory", "tools", "orchestrator", &format!("http://127.0.0.1:{}/mcp", home.port(0))] {
+        assert!(up.contains(text), "{text} is missing in:\n{up}");
+    }
+    let first = home.report();
+    assert_eq!(first["ready"], true);
+    assert_eq!(first["readyServers"], "3/3");
+    assert_eq!(home.server("memory")["version"], env!("CARGO_PKG_VERSION"));
+    assert!(home.server("orchestrator")["tools"].as_i64().unwrap() > 0);
+
+    // Once more is harmless: the same processes go on.
+    let again = home.run(&["up", "-d"]).succeeds();
+    assert!(again.contains("runs already"), "{again}");
+    assert_eq!(home.pid("memory"), first_pid(&first, "memory"));
+
+    // A server that is killed is back.
+    let killed = home.pid("memory");
+    signal(killed, Signal::SIGKILL);
+    eventually("memory is back", || home.state("memory") == "ready" && home.pid("memory") != killed);
+    assert_eq!(home.server("memory")["restarts"], 1);
+    assert_eq!(home.pid("tools"), first_pid(&first, "tools"));
+    let told = home.run(&["logs", "supervisor"]).succeeds();
+    assert!(told.contains("memory: was ended by SIGKILL"), "{told}");
+
+    let logs = home.run(&["logs", "-n", "3"]).succeeds();
+    assert!(logs.lines().any(|line| line.starts_with("memory") && line.contains("| ")), "{logs}");
+    let unknown = home.run(&["logs", "nobody"]).fails();
+    assert!(unknown.contains("memory") && unknown.contains("nobody"), "{unknown}");
+
+    // A restart that was asked for is none that the server needed.
+    let before = home.pid("tools");
+    home.run(&["restart", "tools"]).succeeds();
+    assert_ne!(home.pid("tools"), before);
+    assert_eq!(home.server("tools")["restarts"], 0);
+    let unknown = home.run(&["restart", "nobody"]).fails();
+    assert!(unknown.contains("memory, orchestrator, tools"), "{unknown}");
+
+    home.run(&["down"]).succeeds();
+    assert_eq!(home.processes(), Vec::<String>::new());
+    assert!(home.run(&["status"]).fails().contains("mcp-system up"));
+    assert!(home.run(&["down"]).succeeds().contains("nothing runs"));
+    assert!(home.run(&["logs", "memory"]).succeeds().contains("listening"), "logs outlive the system");
+}
+
+fn first_pid(report: &serde_json::Value, server: &str) -> u32 {
+    let servers = report["servers"].as_array().unwrap();
+    let server = servers.iter().find(|found| found["name"] == server).unwrap();
+    server["pid"].as_u64().unwrap().try_into().unwrap()
+}
+
+#[test]
+fn a_busy_port_is_named_with_its_holder_before_anything_starts() {
+    let home = Home::new();
+    let _holder = TcpListener::bind(("127.0.0.1", home.port(1))).unwrap();
+    for command in [&["up", "-d"] as &[&str], &["up"]] {
+        let message = home.run(command).fails();
+        let pid = format!("process {}", std::process::id());
+        for text in [&pid, "memory", "MCP_MEMORY_PORT", &home.port(1).to_string()] {
+            assert!(message.contains(text), "{text} is missing in:\n{message}");
+        }
+        assert_eq!(home.processes(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_typo_is_answered_with_the_nearest_name() {
+    let home = Home::new();
+    let file = home.file("servers: {memory: {replica: 1}, tols: {}}");
+    for command in [&["up", "-d", "-f", &file] as &[&str], &["plan", "-f", &file]] {
+        let message = home.run(command).fails();
+        for text in ["spec.servers.memory.replica", "\"replicas\"", "spec.servers.tols", "\"tools\"", &file] {
+            assert!(message.contains(text), "{text} is missing in:\n{message}");
+        }
+    }
+    let message = home.with("MCP_CACHE_SIZE", "big").run(&["up", "-d"]).fails();
+    assert!(message.contains("MCP_CACHE_SIZE") && message.contains("\"big\""), "{message}");
+}
+
+#[test]
+fn what_a_killed_supervisor_left_behind_is_ended_by_down_and_by_up() {
+    let home = Home::new();
+    let kill_supervisor = || {
+        let supervisor = home.report()["supervisor"].as_u64().unwrap();
+        signal(supervisor.try_into().unwrap(), Signal::SIGKILL);
+    };
+    home.run(&["up", "-d"]).succeeds();
+    kill_supervisor();
+    eventually("the supervisor is gone", || home.run(&["status"]).fails().contains("was killed"));
+    assert_eq!(home.processes().len(), 3, "the servers go on");
+    let down = home.run(&["down"]).succeeds();
+    assert!(down.contains("memory") && down.contains("what was left"), "{down}");
+    assert_eq!(home.processes(), Vec::<String>::new());
+
+    home.run(&["up", "-d"]).succeeds();
+    let left = home.pid("memory");
+    kill_supervisor();
+    home.run(&["up", "-d"]).succeeds();
+    assert_ne!(home.pid("memory"), left);
+    assert_eq!(home.processes().len(), 4, "three servers and their supervisor: {:?}", home.processes());
+}
+
+#[test]
+fn a_changed_file_changes_just_what_differs() {
+    let home = Home::new();
+    let extra = format!(
+        "extraServers: [{{name: more, port: {}, process: {{command: {}}}, \
+         args: [serve, tools, --port, $(PORT)], healthPath: /health}}]",
+        home.port(3),
+        env!("CARGO_BIN_EXE_mcp-system")
+    );
+    let file = home.file("{}");
+    home.run(&["up", "-d", "-f", &file]).succeeds();
+    let (memory, tools, orchestrator) = (home.pid("memory"), home.pid("tools"), home.pid("orchestrator"));
+
+    home.file(&extra);
+    let up = home.run(&["up", "-d", "-f", &file]).succeeds();
+    assert!(up.contains("started: more") && up.contains("restarted: orchestrator"), "{up}");
+    assert_eq!((home.pid("memory"), home.pid("tools")), (memory, tools));
+    assert_ne!(home.pid("orchestrator"), orchestrator);
+    assert_eq!(home.state("more"), "ready");
+    assert!(home.server("more")["tools"].as_i64().unwrap() > 0);
+
+    // A change that cannot be carried out touches nothing.
+    let _holder = TcpListener::bind(("127.0.0.1", home.port(4))).unwrap();
+    home.file(&format!("servers: {{tools: {{port: {}}}}}", home.port(4)));
+    let message = home.without("MCP_TOOLS_PORT").run(&["up", "-d", "-f", &file]).fails();
+    assert!(message.contains("is held by"), "{message}");
+    assert_eq!(home.pid("tools"), tools);
+
+    home.file("servers: {tools: {enabled: false}}");
+    let up = home.run(&["up", "-d", "-f", &file]).succeeds();
+    assert!(up.contains("stopped: more, tools"), "{up}");
+    assert_eq!(home.report()["readyServers"], "2/2");
+    assert_eq!(home.pid("memory"), memory);
+
+    home.file("suspend: true");
+    let up = home.run(&["up", "-d", "-f", &file]).succeeds();
+    assert!(up.contains("suspended"), "{up}");
+    assert_eq!(home.processes().len(), 1, "the supervisor alone: {:?}", home.processes());
+}
+
+#[test]
+fn a_missing_secret_keeps_one_server_from_starting_and_no_other() {
+    let home = Home::new();
+    let file = home.file(&format!(
+        "extraServers: [{{name: more, port: {}, process: {{command: {}}}, args: [serve, tools, --port, $(PORT)], \
+         env: [{{name: MORE_TOKEN, valueFrom: {{secretKeyRef: {{name: more, key: token}}}}}}]}}]",
+        home.port(3),
+        env!("CARGO_BIN_EXE_mcp-system")
+    ));
+    let message = home.run(&["up", "-d", "-f", &file]).fails();
+    assert!(message.contains("MORE_TOKEN") && message.contains("more"), "{message}");
+    assert_eq!((home.state("more"), home.state("memory")), ("failed".to_owned(), "ready".to_owned()));
+    assert!(home.run(&["status"]).fails().contains("MORE_TOKEN"));
+    home.with("MORE_TOKEN", "s3cret").run(&["up", "-d", "-f", &file]).succeeds();
+    assert_eq!(home.state("more"), "ready");
+    let plan = home.with("MORE_TOKEN", "s3cret").run(&["plan", "-f", &file]).succeeds();
+    assert!(plan.contains("MORE_TOKEN") && !plan.contains("s3cret"), "{plan}");
+}
+
+#[test]
+fn a_server_that_cannot_start_is_told_with_the_end_of_its_log() {
+    let home = Home::new();
+    let file = home.file(&format!(
+        "extraServers: [{{name: broken, port: {}, process: {{command: sh}}, \
+         args: [-c, 'echo no database in $PWD on $(PORT) >&2; exit 3']}}]",
+        home.port(3)
+    ));
+    let message = home.run(&["up", "-d", "-f", &file]).fails();
+    let log = format!("no database in {} on {}", home.path().canonicalize().unwrap().display(), home.port(3));
+    for text in ["broken: ended with exit code 3", log.as_str()] {
+        assert!(message.contains(text), "{text} is missing in:\n{message}");
+    }
+    assert!(home.server("broken")["restarts"].as_u64().unwrap() >= 1);
+    assert_eq!(home.state("tools"), "ready");
+    home.file(&format!(
+        "extraServers: [{{name: broken, port: {}, process: {{command: no-such}}}}]",
+        home.port(3)
+    ));
+    let message = home.run(&["up", "-d", "-f", &file]).fails();
+    assert!(message.contains("no-such cannot be started"), "{message}");
+}
+
+#[test]
+fn in_the_foreground_it_follows_until_it_is_interrupted() {
+    let home = Home::new();
+    let up = home.start(&["up"]);
+    eventually("it is ready", || up.output().contains("is ready in"));
+    assert!(up.output().contains("claude mcp add"), "{}", up.output());
+    let again = home.run(&["up"]).succeeds();
+    assert!(again.contains("runs already"), "{again}");
+    signal(home.pid("tools"), Signal::SIGKILL);
+    eventually("logs are followed", || up.output().contains("tools: was ended by SIGKILL"));
+    signal(up.id(), Signal::SIGINT);
+    assert_eq!(up.exit_code(), Some(0));
+    assert_eq!(home.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn down_ends_one_in_the_foreground_as_well() {
+    let home = Home::new();
+    let up = home.with("MCP_PARALLEL_STARTUP", "false").start(&["up"]);
+    eventually("it is ready", || up.output().contains("is ready in"));
+    home.run(&["down"]).succeeds();
+    assert_eq!(up.exit_code(), Some(0));
+    assert_eq!(home.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_systems_one_is_chosen_by_name() {
+    let home = Home::new();
+    home.run(&["up", "-d"]).succeeds();
+    let file = home.file(&format!(
+        "servers: {{orchestrator: {{port: {}}}, memory: {{enabled: false}}, tools: {{enabled: false}}}}",
+        home.port(3)
+    ));
+    home.without("MCP_ORCHESTRATOR_PORT").run(&["up", "-d", "-f", &file]).succeeds();
+    assert!(home.run(&["status"]).fails().contains("--name"));
+    home.run(&["status", "--name", "default"]).succeeds();
+    home.run(&["down", "-f", &file]).succeeds();
+    home.run(&["status"]).succeeds();
+}
+
+#[test]
+fn a_server_above_its_memory_limit_is_restarted_and_says_why() {
+    let home = Home::new().with("MCP_HEALTH_CHECK_INTERVAL", "0.1");
+    let file = home.file("servers: {tools: {resources: {limits: {memory: 1Mi}, requests: {memory: 1Mi}}}}");
+    // It may be ready for a moment before it is measured, so `up` may say either.
+    let _ = home.run(&["up", "-d", "-f", &file]);
+    eventually("tools is restarted", || home.server("tools")["restarts"].as_u64() > Some(0));
+    let message = home.run(&["logs", "supervisor"]).succeeds();
+    for text in ["tools: holds", "more than its memory limit of 1 MiB", "MCP_MEMORY_LIMIT"] {
+        assert!(message.contains(text), "{text} is missing in:\n{message}");
+    }
+    assert_eq!(home.server("memory")["restarts"], 0);
+}
+
+#[test]
+fn logs_and_pid_files_lie_where_the_environment_says() {
+    let home = Home::new();
+    let (logs, pids) = (home.path().join("my-logs"), home.path().join("my-pids"));
+    let started =
+        home.with("MCP_LOG_DIR", logs.to_str().unwrap()).with("MCP_PID_DIR", pids.to_str().unwrap());
+    started.run(&["up", "-d"]).succeeds();
+    let pid = std::fs::read_to_string(pids.join("default/memory.pid")).unwrap();
+    assert_eq!(pid.lines().next().unwrap(), home.pid("memory").to_string());
+    assert!(logs.join("default/memory.log").is_file());
+    // Later commands find them without these variables.
+    assert!(home.run(&["logs", "memory"]).succeeds().contains("listening"));
+    home.run(&["down"]).succeeds();
+    assert!(!pids.join("default/memory.pid").exists());
+}
+
+#[test]
+fn from_up_to_ready_takes_less_than_a_second() {
+    let home = Home::new();
+    let since = std::time::Instant::now();
+    home.run(&["up", "-d"]).succeeds();
+    let took = since.elapsed();
+    // Generous, for a machine that is busy with other tests; `docs/BENCHMARKS.md` has the measured time.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}

@@ -1,0 +1,237 @@
+//! One look at one system, in five steps: read, validate, plan, apply, tell.
+//!
+//! Only applying and telling touch the API; at rest neither does. Must not know watches, queues or leases.
+
+use crate::apply::{Applied, Refusals, Tools, apply};
+use crate::asks::{Asks, Question, Told};
+use crate::cache::{Cache, Family, System};
+use crate::door::Door;
+use crate::error::Error;
+use crate::events::{self, News};
+use crate::kind::SystemKey;
+use crate::metrics::Metrics;
+use crate::observe::{incarnation, observe};
+use crate::render::{Owner, render};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use mcp_system_crds::{McpSystem, McpSystemStatus, Reason};
+use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, status, validate};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What every look needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) door: Door,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) asks: Arc<Asks>,
+    pub(crate) refusals: Refusals,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The image of servers whose system names none.
+    pub(crate) target: Target,
+    /// Whether this cluster has ServiceMonitors.
+    pub(crate) monitors: AtomicBool,
+    /// The name under which Events are reported.
+    pub(crate) reporter: String,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When something happens.
+    Rest,
+    /// After this, at the latest.
+    After(Duration),
+    /// As soon as it may work, later each time.
+    Retry,
+}
+
+/// How a look ended.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// `ok`, `gone`, `invalid`, `refused` or `error`.
+    pub(crate) result: &'static str,
+    pub(crate) next: Next,
+    pub(crate) errors: Vec<Error>,
+}
+
+impl Looked {
+    fn new(result: &'static str, next: Next) -> Self {
+        Self { result, next, errors: Vec::new() }
+    }
+}
+
+/// Looks at one system and does what is to be done.
+pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
+    // Read.
+    let Some(system) = context.cache.system(key).filter(|system| !system.deleting) else {
+        // What belonged to it goes by its owner references.
+        context.asks.forget(key);
+        context.refusals.forget(key);
+        return Looked::new("gone", Next::Rest);
+    };
+    let resource: McpSystem = match serde_json::from_str(&system.text) {
+        Ok(resource) => resource,
+        Err(error) => return unreadable(context, key, &system, &error).await,
+    };
+    let previous = resource.status.clone();
+
+    // Validate.
+    let validated = match validate(&resource, &context.target) {
+        Ok(validated) => validated,
+        Err(findings) => return invalid(context, key, &system, previous.as_ref(), &findings, "invalid").await,
+    };
+
+    // Plan.
+    let plan = plan(&validated);
+
+    // Apply.
+    let owner = Owner { namespace: key.namespace.clone(), name: key.name.clone(), uid: system.uid.clone() };
+    let desired = render(&plan, &owner, context.monitors.load(Ordering::Relaxed));
+    let tools = Tools { door: &context.door, cache: &context.cache, refusals: &context.refusals };
+    let mut applied = apply(tools, key, &owner, &desired).await;
+    forget_monitors(context, &mut applied);
+
+    // Tell.
+    let family = context.cache.family(key);
+    let told = context.asks.set(key, questions(&plan, &key.name, &family, previous.as_ref()));
+    let now = Timestamp::now();
+    let seen = observe(&plan, &key.name, &family, &told, now);
+    let observed = Observed {
+        servers: seen.servers,
+        problems: std::mem::take(&mut applied.problems),
+        shortfalls: std::mem::take(&mut applied.shortfalls),
+    };
+    let mut news = events::of_changes(&applied.changes);
+    let is_interrupted = !applied.errors.is_empty();
+    // What could not be tried says nothing of the new generation: that is told when it was.
+    if !is_interrupted {
+        let next = status(&plan, &observed, system.generation, previous.as_ref(), &Time(now));
+        match put_status(context, key, &system, previous.as_ref(), &next).await {
+            Ok(()) => news.extend(events::of_status(previous.as_ref(), &next)),
+            Err(error) => applied.errors.push(error),
+        }
+    }
+    publish(context, key, &system, news).await;
+    let again = applied.again.into_iter().chain(seen.again).min();
+    let (result, next) = match (applied.errors.is_empty(), again) {
+        (false, _) => ("error", Next::Retry),
+        (true, again) => {
+            let result = if applied.refused.is_empty() { "ok" } else { "refused" };
+            (result, again.map_or(Next::Rest, Next::After))
+        }
+    };
+    applied.errors.append(&mut applied.refused);
+    Looked { result, next, errors: applied.errors }
+}
+
+/// ServiceMonitors may go at any time, with the Prometheus Operator: that is no failure.
+fn forget_monitors(context: &Context, applied: &mut Applied) {
+    applied.errors.retain(|error| {
+        let is_monitor = matches!(error, Error::UnknownKind { kind: "ServiceMonitor" });
+        if is_monitor {
+            context.monitors.store(false, Ordering::Relaxed);
+        }
+        !is_monitor
+    });
+}
+
+/// Whom to ask: every server that has ready pods, and everything that runs elsewhere.
+fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSystemStatus>) -> Vec<Question> {
+    let before = |server: &str| {
+        let known = previous.and_then(|status| status.servers.iter().find(|known| known.name == server));
+        known.map_or_else(Told::default, |known| Told {
+            answered: known.answered,
+            version: known.version.clone(),
+            tools: known.tools.and_then(|tools| u32::try_from(tools).ok()),
+        })
+    };
+    let workloads = plan.workloads.iter().map(|workload| Question {
+        server: workload.name.clone(),
+        url: workload.endpoint.clone(),
+        incarnation: incarnation(name, workload, family).filter(|_| workload.replicas > 0),
+        before: before(&workload.name),
+    });
+    let remotes = plan.remotes.iter().map(|remote| Question {
+        server: remote.name.clone(),
+        url: remote.url.clone(),
+        incarnation: Some(0).filter(|_| !plan.suspended),
+        before: before(&remote.name),
+    });
+    workloads.chain(remotes).collect()
+}
+
+/// A spec that cannot be carried out: what runs goes on as it was.
+async fn invalid(
+    context: &Context,
+    key: &SystemKey,
+    system: &System,
+    previous: Option<&McpSystemStatus>,
+    findings: &[Finding],
+    result: &'static str,
+) -> Looked {
+    let next = invalid_status(findings, system.generation, previous, &Time(Timestamp::now()));
+    let news = events::of_status(previous, &next);
+    if let Err(error) = put_status(context, key, system, previous, &next).await {
+        return Looked { result: "error", next: Next::Retry, errors: vec![error] };
+    }
+    publish(context, key, system, news).await;
+    Looked::new(result, Next::Rest)
+}
+
+/// A system that was stored under another schema and cannot be read now. It disturbs no other one. Its
+/// status tells what is wrong, unless the API refuses that as well: then the log and an Event do.
+async fn unreadable(context: &Context, key: &SystemKey, system: &System, error: &serde_json::Error) -> Looked {
+    tracing::error!(system = %key, %error, "this McpSystem cannot be read");
+    context.metrics.unreadable.inc();
+    context.asks.forget(key);
+    let message = format!("this McpSystem cannot be read, and what runs is left as it is: {error}; correct its spec");
+    let finding = Finding::new(Reason::InvalidSpec, message);
+    let previous = serde_json::from_str::<Value>(&system.text)
+        .ok()
+        .and_then(|object| McpSystemStatus::deserialize(object.get("status")?).ok());
+    let looked = invalid(context, key, system, previous.as_ref(), std::slice::from_ref(&finding), "unreadable").await;
+    if looked.errors.iter().any(|error| matches!(error, Error::Refused { .. })) {
+        let news = News { is_warning: true, reason: "InvalidSpec", action: "Read", note: finding.message };
+        publish(context, key, system, vec![news]).await;
+        // Only a change of the object can help.
+        return Looked { next: Next::Rest, ..looked };
+    }
+    looked
+}
+
+/// Writes the status if it is another one than stands there.
+async fn put_status(
+    context: &Context,
+    key: &SystemKey,
+    system: &System,
+    previous: Option<&McpSystemStatus>,
+    next: &McpSystemStatus,
+) -> Result<(), Error> {
+    if previous == Some(next) {
+        return Ok(());
+    }
+    let mut value = serde_json::to_value(next).unwrap_or_default();
+    for field in ["observedGeneration", "url", "readyServers"] {
+        // In a merge patch, only null removes.
+        if value.get(field).is_none() {
+            value[field] = json!(null);
+        }
+    }
+    let written = context.door.put_status(key, &system.uid, &value).await?;
+    context.cache.put_system(written);
+    Ok(())
+}
+
+/// Tells people. That an Event could not be created stops nothing.
+async fn publish(context: &Context, key: &SystemKey, system: &System, news: Vec<News>) {
+    for news in news {
+        let event = events::event(key, &system.uid, &context.reporter, news, Timestamp::now());
+        if let Err(error) = context.door.create_event(&key.namespace, &event).await {
+            tracing::warn!(system = %key, %error, "an Event could not be created");
+        }
+    }
+}

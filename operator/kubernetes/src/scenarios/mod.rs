@@ -1,0 +1,324 @@
+//! What one look at a system sends to the API, call by call.
+
+mod api;
+
+use crate::apply::Refusals;
+use crate::asks::Asks;
+use crate::cache::Cache;
+use crate::door::Door;
+use crate::kind::{Kind, SystemKey};
+use crate::lease::keeper::Leadership;
+use crate::metrics::Metrics;
+use crate::reconcile::{Context, Looked, Next, reconcile};
+use api::{Api, dynamic};
+use mcp_system_plan::Target;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::watch;
+
+const SYSTEM: &str = "/apis/mcpsystem.io/v1alpha1/namespaces/test/mcpsystems/demo";
+
+struct Scene {
+    api: Api,
+    context: Context,
+    key: SystemKey,
+}
+
+impl Scene {
+    fn new(spec: Value) -> Self {
+        Self::led_by(spec, Leadership::Always)
+    }
+
+    fn led_by(spec: Value, leadership: Leadership) -> Self {
+        let api = Api::default();
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let context = Context {
+            door: Door::new(api.client(), leadership, metrics.clone()),
+            cache: Arc::new(Cache::default()),
+            asks: Arc::new(Asks::new(Duration::from_secs(60))),
+            refusals: Refusals::default(),
+            metrics,
+            target: Target::Cluster { image: "mcp-system:1".to_owned() },
+            monitors: AtomicBool::new(false),
+            reporter: "test".to_owned(),
+        };
+        let scene = Self { api, context, key: SystemKey::new("test", "demo") };
+        scene.set(spec, 1);
+        scene
+    }
+
+    /// Sets the spec, as a person would.
+    fn set(&self, spec: Value, generation: u64) {
+        let mut object = self.api.raw(SYSTEM);
+        object["apiVersion"] = json!("mcpsystem.io/v1alpha1");
+        object["kind"] = json!("McpSystem");
+        object["metadata"] = json!({
+            "name": "demo", "namespace": "test", "uid": "the-uid",
+            "generation": generation, "resourceVersion": (1000 * generation).to_string(),
+        });
+        object["spec"] = spec;
+        self.api.put_raw(SYSTEM, object.clone());
+        self.context.cache.put_system(dynamic(&object));
+    }
+
+    async fn look(&self) -> (Looked, Vec<String>) {
+        let looked = reconcile(&self.context, &self.key).await;
+        (looked, self.api.calls())
+    }
+
+    /// Looks until there is nothing to do any more.
+    async fn settle(&self) {
+        for _ in 0..5 {
+            if self.look().await.1.is_empty() {
+                return;
+            }
+        }
+        panic!("there is always something to do");
+    }
+
+    fn condition(&self, type_: &str) -> (String, String, String) {
+        let status = self.api.raw(SYSTEM)["status"].clone();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let condition = conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default();
+        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    fn change(&self, kind: Kind, name: &str, change: impl FnOnce(&mut Value)) {
+        self.api.change(&self.context.cache, kind, name, change);
+    }
+}
+
+/// Only the memory server: fewer calls to read.
+fn memory_only() -> Value {
+    json!({"servers": {"orchestrator": {"enabled": false}, "tools": {"enabled": false}}})
+}
+
+#[tokio::test]
+async fn the_first_look_creates_everything_and_the_second_does_nothing() {
+    let scene = Scene::new(memory_only());
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.result, looked.next), ("ok", Next::Rest));
+    assert_eq!(
+        calls,
+        [
+            "GET serviceaccounts/demo-memory",
+            "PATCH serviceaccounts/demo-memory",
+            "GET configmaps/demo-memory",
+            "PATCH configmaps/demo-memory",
+            "GET persistentvolumeclaims/demo-memory",
+            "PATCH persistentvolumeclaims/demo-memory",
+            "GET services/demo-memory",
+            "PATCH services/demo-memory",
+            "GET apps/v1/deployments/demo-memory",
+            "PATCH apps/v1/deployments/demo-memory",
+            "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status",
+            "EVENT Created",
+        ]
+    );
+    assert_eq!(scene.condition("Ready").1, "ServersNotReady");
+    let (looked, calls) = scene.look().await;
+    assert_eq!(calls, [""; 0]);
+    assert_eq!((looked.result, looked.next), ("ok", Next::Rest));
+}
+
+#[tokio::test]
+async fn what_was_changed_by_hand_is_put_back_and_what_others_own_stays() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    scene.change(Kind::Deployment, "demo-memory", |deployment| {
+        deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("now");
+        deployment["metadata"]["labels"]["foreign"] = json!("x");
+    });
+    assert_eq!(scene.look().await.1, [""; 0]);
+    scene.change(Kind::Deployment, "demo-memory", |deployment| deployment["spec"]["replicas"] = json!(7));
+    assert_eq!(scene.look().await.1, ["PATCH apps/v1/deployments/demo-memory", "EVENT Corrected"]);
+    let deployment = scene.api.object(Kind::Deployment, "demo-memory");
+    assert_eq!(deployment["spec"]["replicas"], 1);
+    assert_eq!(deployment["metadata"]["labels"]["foreign"], "x");
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_deleted_child_comes_back() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    scene.api.delete(&scene.context.cache, Kind::Service, "demo-memory");
+    assert_eq!(
+        scene.look().await.1,
+        ["GET services/demo-memory", "PATCH services/demo-memory", "EVENT Created"]
+    );
+}
+
+#[tokio::test]
+async fn a_changed_spec_changes_only_what_it_touches() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    let mut spec = memory_only();
+    spec["servers"]["memory"] = json!({"nodeSelector": {"disk": "ssd"}});
+    scene.set(spec, 2);
+    assert_eq!(
+        scene.look().await.1,
+        [
+            "PATCH apps/v1/deployments/demo-memory",
+            "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status",
+            "EVENT Updated",
+        ]
+    );
+    assert_eq!(scene.api.raw(SYSTEM)["status"]["observedGeneration"], 2);
+}
+
+#[tokio::test]
+async fn a_disabled_server_goes_and_its_volume_stays() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    let mut spec = memory_only();
+    spec["servers"]["memory"] = json!({"enabled": false});
+    scene.set(spec, 2);
+    assert_eq!(
+        scene.look().await.1,
+        [
+            "DELETE serviceaccounts/demo-memory",
+            "DELETE configmaps/demo-memory",
+            "DELETE services/demo-memory",
+            "DELETE apps/v1/deployments/demo-memory",
+            "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status",
+            "EVENT Deleted",
+            "EVENT Ready",
+        ]
+    );
+    assert!(scene.api.object(Kind::VolumeClaim, "demo-memory").is_object());
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
+    let scene = Scene::new(memory_only());
+    scene.change(Kind::Service, "demo-memory", |service| service["spec"] = json!({"type": "ExternalName"}));
+    scene.change(Kind::VolumeClaim, "demo-memory", |claim| claim["spec"] = json!({}));
+    let (looked, calls) = scene.look().await;
+    assert_eq!(
+        calls,
+        [
+            "GET serviceaccounts/demo-memory",
+            "PATCH serviceaccounts/demo-memory",
+            "GET configmaps/demo-memory",
+            "PATCH configmaps/demo-memory",
+            "GET persistentvolumeclaims/demo-memory",
+            "GET services/demo-memory",
+            "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status",
+            "EVENT Created",
+            "EVENT ObjectNotOurs",
+        ],
+        "a pod with somebody else's volume must not start"
+    );
+    assert_eq!(looked.next, Next::After(Duration::from_secs(60)));
+    let (status, reason, message) = scene.condition("Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "ObjectNotOurs"));
+    assert!(message.contains("Service test/demo-memory exists and is not this system's"), "{message}");
+    assert_eq!(scene.api.object(Kind::Service, "demo-memory")["spec"], json!({"type": "ExternalName"}));
+    // Looking again reads what is not watched, and writes nothing.
+    assert_eq!(scene.look().await.1, ["GET persistentvolumeclaims/demo-memory", "GET services/demo-memory"]);
+}
+
+#[tokio::test]
+async fn a_volume_that_outlived_an_earlier_system_is_found_again() {
+    let first = Scene::new(memory_only());
+    first.settle().await;
+    let claim = first.api.object(Kind::VolumeClaim, "demo-memory");
+    assert_eq!(claim["metadata"]["ownerReferences"], Value::Null);
+
+    let second = Scene::new(memory_only());
+    second.change(Kind::VolumeClaim, "demo-memory", |object| *object = claim);
+    let (looked, calls) = second.look().await;
+    assert_eq!(looked.result, "ok");
+    assert!(!calls.iter().any(|call| call.ends_with("persistentvolumeclaims/demo-memory")), "{calls:?}");
+    assert!(calls.contains(&"PATCH apps/v1/deployments/demo-memory".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_earlier_system_is_waited_for() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    scene.change(Kind::Service, "demo-memory", |service| {
+        service["metadata"]["ownerReferences"][0]["uid"] = json!("an-earlier-one");
+    });
+    assert_eq!(scene.look().await.1, [""; 0]);
+    scene.api.delete(&scene.context.cache, Kind::Service, "demo-memory");
+    assert_eq!(
+        scene.look().await.1,
+        ["GET services/demo-memory", "PATCH services/demo-memory", "EVENT Created"]
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_not_sent_again_at_once() {
+    let scene = Scene::new(memory_only());
+    scene.api.refuse(Kind::Service, "demo-memory", Some((422, "port is taken\n(a long difference)")));
+    let (looked, _) = scene.look().await;
+    assert_eq!(looked.result, "refused");
+    assert!(matches!(looked.next, Next::After(delay) if delay <= Duration::from_secs(5)), "{:?}", looked.next);
+    assert_eq!(scene.condition("Ready").1, "ApplyFailed");
+    assert_eq!(scene.condition("Degraded").2, "the API refuses Service demo-memory: port is taken");
+    assert_eq!(scene.look().await.1, ["GET services/demo-memory"]);
+    scene.api.refuse(Kind::Service, "demo-memory", None);
+    let mut spec = memory_only();
+    spec["servers"]["memory"] = json!({"port": 9003});
+    scene.set(spec, 2);
+    assert!(scene.look().await.1.contains(&"PATCH services/demo-memory".to_owned()), "it is another one now");
+    assert_eq!(scene.condition("Stalled").0, "False");
+}
+
+#[tokio::test]
+async fn a_system_that_cannot_work_touches_nothing() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    scene.set(json!({"storage": {"type": "Postgres"}}), 2);
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.result, looked.next), ("invalid", Next::Rest));
+    assert_eq!(calls, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status", "EVENT NotSupported"]);
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_unreadable_system_is_told_so() {
+    let scene = Scene::new(json!({"servers": {"memory": {"port": "none"}}}));
+    let (looked, calls) = scene.look().await;
+    assert_eq!(looked.result, "unreadable");
+    assert_eq!(calls, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status", "EVENT InvalidSpec"]);
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_is_written_without_the_lead() {
+    let (_sender, receiver) = watch::channel(None);
+    let scene = Scene::led_by(memory_only(), Leadership::ByLease(receiver));
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.result, looked.next), ("error", Next::Retry));
+    assert!(calls.iter().all(|call| call.starts_with("GET")), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_system_on_its_way_out_is_left_to_the_garbage_collector() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    let mut object = scene.api.raw(SYSTEM);
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    object["metadata"]["resourceVersion"] = json!("9999");
+    scene.context.cache.put_system(dynamic(&object));
+    scene.api.delete(&scene.context.cache, Kind::Service, "demo-memory");
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.result, calls.len()), ("gone", 0));
+}
+
+#[tokio::test]
+async fn ready_means_that_it_answered() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    scene.change(Kind::Deployment, "demo-memory", |deployment| {
+        deployment["status"] = json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1});
+    });
+    assert_eq!(scene.look().await.1, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status"]);
+    assert_eq!(scene.condition("Ready").2, "memory: memory was not asked yet".trim_start_matches("memory: "));
+}

@@ -1,0 +1,372 @@
+//! A plan into processes. Pure: this must not know files that exist, running processes or time; what it
+//! depends on is handed in, and the same input gives the same processes.
+
+use crate::directories::Directories;
+use crate::expand::expand;
+use mcp_system_crds::PullPolicy;
+use mcp_system_crds::config::ServerKind;
+use mcp_system_plan::{EnvValue, Health, Image, Plan, Run, Workload, parse_cpu, parse_memory};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// The facts of this machine that processes depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// This program, which is every server of the project's own.
+    pub(crate) program: &'a Path,
+    /// Where things are kept.
+    pub(crate) directories: &'a Directories,
+    /// The folder of the `McpSystem` file.
+    pub(crate) base: &'a Path,
+    /// The address that servers bind.
+    pub(crate) bind: IpAddr,
+    /// What runs images, where there is something.
+    pub(crate) runtime: Option<&'a str>,
+    /// The environment of whoever started the system.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+}
+
+/// The processes of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rendered {
+    /// Those that are to run, in start order.
+    pub(crate) processes: Vec<ProcessSpec>,
+    /// Those that cannot be started as things are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) withheld: Vec<Withheld>,
+}
+
+/// A server that cannot be started as things are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Withheld {
+    /// Its name.
+    pub(crate) name: String,
+    /// What is missing and what to do.
+    pub(crate) message: String,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProcessSpec {
+    /// The server's name in the system.
+    pub(crate) name: String,
+    /// Which of the project's own servers it is.
+    #[serde(skip)]
+    pub(crate) kind: Option<ServerKind>,
+    /// What is executed.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<Value>,
+    /// The variables that it gets besides those of the environment of `up`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) env: BTreeMap<String, Value>,
+    /// The folder in which it runs.
+    pub(crate) directory: PathBuf,
+    /// The file that it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<Config>,
+    /// Where it stores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<PathBuf>,
+    /// Its log.
+    pub(crate) log: PathBuf,
+    /// Its PID file.
+    pub(crate) pid_file: PathBuf,
+    /// The port that it listens on.
+    pub(crate) port: u16,
+    /// Its MCP endpoint.
+    pub(crate) endpoint: String,
+    /// Where it tells its health; without it, its open port is its health.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<HealthUrls>,
+    /// When a process that is not alive any more is replaced.
+    pub(crate) liveness: Liveness,
+    /// The memory above which it is restarted, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_limit: Option<u64>,
+    /// Seconds from SIGTERM to SIGKILL.
+    pub(crate) grace_seconds: u32,
+    /// The container that it is, for an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<Container>,
+}
+
+/// The file that a server reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    /// A hash of those settings that a running server cannot take over.
+    pub(crate) restart_hash: String,
+}
+
+/// Where a server tells its health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct HealthUrls {
+    pub(crate) ready: String,
+    pub(crate) live: String,
+}
+
+/// When a process that is not alive any more is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Liveness {
+    pub(crate) period_seconds: u32,
+    pub(crate) timeout_seconds: u32,
+    pub(crate) failures: u32,
+}
+
+/// A container on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Container {
+    pub(crate) runtime: String,
+    pub(crate) name: String,
+}
+
+/// An argument or the value of a variable. What a secret is part of is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Plain(String),
+    Secret { text: String, shown: String },
+}
+
+impl Value {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Secret { text, .. } => text,
+        }
+    }
+
+    fn shown(&self) -> &str {
+        match self {
+            Self::Plain(shown) | Self::Secret { shown, .. } => shown,
+        }
+    }
+
+    /// A text with the values of variables in it.
+    fn expanded(text: &str, env: &BTreeMap<String, Self>) -> Self {
+        let texts = env.iter().map(|(name, value)| (name.clone(), value.text().to_owned())).collect();
+        let plain = env
+            .iter()
+            .filter(|(_, value)| matches!(value, Self::Plain(_)))
+            .map(|(name, value)| (name.clone(), value.text().to_owned()))
+            .collect();
+        let (full, shown) = (expand(text, &texts), expand(text, &plain));
+        if full == shown { Self::Plain(full) } else { Self::Secret { text: full, shown } }
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Plain(text)
+    }
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self.shown(), f)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.shown())
+    }
+}
+
+impl ProcessSpec {
+    /// Whether a process of this spec can go on running under `new`, at most with another file to read.
+    pub(crate) fn can_become(&self, new: &Self) -> bool {
+        let hash = |spec: &Self| spec.config.as_ref().map(|config| config.restart_hash.clone());
+        hash(self) == hash(new)
+            && Self { config: None, ..self.clone() } == Self { config: None, ..new.clone() }
+    }
+}
+
+/// Renders every server of a plan that is to run here.
+pub(crate) fn render(plan: &Plan, place: &Place<'_>) -> Rendered {
+    let mut rendered = Rendered::default();
+    for workload in plan.workloads.iter().filter(|workload| workload.replicas > 0) {
+        match process(&plan.system, workload, place) {
+            Ok(process) => rendered.processes.push(process),
+            Err(message) => rendered.withheld.push(Withheld { name: workload.name.clone(), message }),
+        }
+    }
+    rendered
+}
+
+fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<ProcessSpec, String> {
+    let mut env = environment(workload, place)?;
+    let directories = place.directories;
+    let config = workload.config.as_ref().map(|config| Config {
+        path: directories.configs().join(format!("{}.yaml", workload.name)),
+        text: config.text.clone(),
+        restart_hash: config.restart_hash.clone(),
+    });
+    let data = workload.volume.is_some().then(|| directories.data(&workload.name));
+    let mut container = None;
+    let (program, args, directory) = match &workload.run {
+        Run::Serve { kind, .. } => {
+            let args = serve(*kind, workload.port, place.bind, config.as_ref(), data.as_deref());
+            (place.program.to_owned(), args, directories.root.clone())
+        }
+        Run::Process { command, args, working_directory } => {
+            let directory =
+                working_directory.as_deref().map_or(place.base.to_owned(), |path| below(place.base, path));
+            (program(command, place.base), expanded(args, &env), directory)
+        }
+        Run::Image { image, args } => {
+            let runtime = place.runtime.ok_or("neither docker nor podman is on the PATH")?.to_owned();
+            let name = format!("mcp-{system}-{}", workload.name);
+            let args = run_image(&name, image, &expanded(args, &env), workload, &env, place.bind);
+            container = Some(Container { runtime: runtime.clone(), name });
+            // The rest stands on the command line, and is none of the runtime's own business.
+            env.retain(|_, value| matches!(value, Value::Secret { .. }));
+            (PathBuf::from(runtime), args, place.base.to_owned())
+        }
+    };
+    let liveness = &workload.probes.liveness;
+    let positive = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
+    Ok(ProcessSpec {
+        name: workload.name.clone(),
+        kind: workload.kind(),
+        program,
+        args,
+        env,
+        directory,
+        config,
+        data,
+        log: directories.log(&workload.name),
+        pid_file: directories.pid(&workload.name),
+        port: workload.port,
+        endpoint: workload.endpoint.clone(),
+        health: match &workload.health {
+            Health::Http { ready, live } => {
+                let url = |path: &str| format!("http://127.0.0.1:{}{path}", workload.port);
+                Some(HealthUrls { ready: url(ready), live: url(live) })
+            }
+            Health::Port => None,
+        },
+        liveness: Liveness {
+            period_seconds: positive(liveness.period_seconds),
+            timeout_seconds: positive(liveness.timeout_seconds),
+            failures: positive(liveness.failure_threshold),
+        },
+        // A container's limit is its runtime's to hold.
+        memory_limit: if container.is_some() { None } else { memory_limit(workload) },
+        grace_seconds: workload.termination_seconds,
+        container,
+    })
+}
+
+/// The declared variables, each literal one expanded by those before it. A secret one is taken from the
+/// environment variable of the same name.
+fn environment(workload: &Workload, place: &Place<'_>) -> Result<BTreeMap<String, Value>, String> {
+    let mut env = BTreeMap::new();
+    let mut missing = Vec::new();
+    for variable in &workload.env {
+        let name = &variable.name;
+        let value = match &variable.value {
+            EnvValue::Literal(text) => Value::expanded(text, &env),
+            EnvValue::Secret { name: secret, key, optional } => match place.variables.get(name) {
+                Some(text) => {
+                    Value::Secret { text: text.clone(), shown: "(taken from the environment)".to_owned() }
+                }
+                None if *optional => continue,
+                None => {
+                    missing.push(format!("{name} (on a cluster, key {key} of Secret {secret})"));
+                    continue;
+                }
+            },
+        };
+        env.insert(name.clone(), value);
+    }
+    if missing.is_empty() {
+        Ok(env)
+    } else {
+        Err(format!("not started: set the environment variable {} and run `up` again", missing.join(" and ")))
+    }
+}
+
+fn expanded(args: &[String], env: &BTreeMap<String, Value>) -> Vec<Value> {
+    args.iter().map(|arg| Value::expanded(arg, env)).collect()
+}
+
+fn serve(
+    kind: ServerKind,
+    port: u16,
+    bind: IpAddr,
+    config: Option<&Config>,
+    data: Option<&Path>,
+) -> Vec<Value> {
+    let mut args = vec!["serve".to_owned(), kind.name().to_owned()];
+    let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
+    if let Some(config) = config {
+        option("--config", config.path.display().to_string());
+    }
+    option("--bind", bind.to_string());
+    option("--port", port.to_string());
+    if let Some(data) = data {
+        option("--data", data.display().to_string());
+    }
+    args.into_iter().map(Value::from).collect()
+}
+
+/// A name is looked up on the PATH; a path starts at the file's folder.
+fn program(command: &str, base: &Path) -> PathBuf {
+    if command.contains('/') { below(base, command) } else { PathBuf::from(command) }
+}
+
+/// A path of the file, without the `.` that it may begin with.
+fn below(base: &Path, path: &str) -> PathBuf {
+    base.join(path).components().collect()
+}
+
+fn run_image(
+    name: &str,
+    image: &Image,
+    image_args: &[Value],
+    workload: &Workload,
+    env: &BTreeMap<String, Value>,
+    bind: IpAddr,
+) -> Vec<Value> {
+    let pull = match image.pull_policy {
+        PullPolicy::IfNotPresent => "missing",
+        PullPolicy::Always => "always",
+        PullPolicy::Never => "never",
+    };
+    let port = workload.port;
+    let mut args = vec!["run".to_owned(), "--rm".to_owned()];
+    let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
+    option("--name", name.to_owned());
+    option("--pull", pull.to_owned());
+    option("--publish", format!("{bind}:{port}:{port}"));
+    if let Some(bytes) = memory_limit(workload) {
+        option("--memory", format!("{bytes}b"));
+    }
+    if let Some(thousandths) = workload.resources.limits.get("cpu").and_then(|cpu| parse_cpu(cpu)) {
+        option("--cpus", format!("{}.{:03}", thousandths / 1000, thousandths % 1000));
+    }
+    for (name, value) in env {
+        match value {
+            Value::Plain(text) => option("--env", format!("{name}={text}")),
+            // The name alone: the runtime takes the value from its environment, and no command line shows it.
+            Value::Secret { .. } => option("--env", name.clone()),
+        }
+    }
+    args.push(image.reference.clone());
+    args.into_iter().map(Value::from).chain(image_args.iter().cloned()).collect()
+}
+
+fn memory_limit(workload: &Workload) -> Option<u64> {
+    workload.resources.limits.get("memory").and_then(|memory| parse_memory(memory))
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;
