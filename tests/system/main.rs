@@ -9,6 +9,8 @@
 //! the main thread and in this order, so a group that enters the network of the cluster comes after those that do not.
 
 mod clients;
+mod cluster;
+mod conversation;
 mod group;
 mod laptop;
 mod parts;
@@ -22,7 +24,7 @@ use group::{Group, story};
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let groups = vec![clients::group(), laptop::group()];
+    let groups = vec![clients::group(), laptop::group(), cluster::group()];
 
     let mut trials = Vec::new();
     let mut endings = Vec::new();

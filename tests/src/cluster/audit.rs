@@ -1,5 +1,6 @@
 //! Reads the API server's audit log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -45,6 +46,8 @@ pub struct ResponseStatus {
 #[derive(Debug, Clone, Deserialize)]
 struct User {
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 impl AuditEvent {
@@ -57,6 +60,12 @@ impl AuditEvent {
     /// Who asked.
     pub fn user(&self) -> &str {
         &self.user.username
+    }
+
+    /// The pod whose token it was, where it was one's.
+    pub fn pod(&self) -> Option<&str> {
+        let names = self.user.extra.get("authentication.kubernetes.io/pod-name")?;
+        names.first().map(String::as_str)
     }
 }
 

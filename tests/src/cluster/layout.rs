@@ -58,15 +58,6 @@ pub(crate) fn kubeconfig(name: &str) -> PathBuf {
     run("kubeconfig").join(name)
 }
 
-/// Programs and images that every run shares.
-pub(crate) fn cache() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("MCP_SYSTEM_TEST_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("mcp-system-tests")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/mcp-system-tests")))
-        .context("no folder for the cluster's programs: set MCP_SYSTEM_TEST_CACHE or HOME")
-}
-
 /// The Go modules that say what is built, in the checkout that this crate was compiled from.
 pub(crate) fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools")

@@ -167,7 +167,7 @@ fn folder(tool: &Tool) -> Result<PathBuf> {
     hash.update(arguments(tool).join(" "));
     let hash = hash.finalize();
     let key = hash.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    Ok(layout::cache()?.join("bin").join(format!("{}-{key}", tool.name)))
+    Ok(crate::cache::folder()?.join("bin").join(format!("{}-{key}", tool.name)))
 }
 
 fn arguments(tool: &Tool) -> Vec<&'static str> {
@@ -182,7 +182,7 @@ fn ensure_one(tool: &Tool) -> Result<()> {
     if target.exists() {
         return Ok(());
     }
-    let bin = layout::cache()?.join("bin");
+    let bin = crate::cache::folder()?.join("bin");
     layout::create_dir(&bin)?;
     // Two processes that want the same tool: the second waits, then finds it built.
     let lock = File::create(bin.join("lock")).context("cannot create the lock of the program cache")?;
@@ -219,7 +219,7 @@ fn go(tool: &Tool) -> Command {
 }
 
 fn build(tool: &Tool, into: &Path) -> Result<()> {
-    let log = layout::cache()?.join("logs").join(format!("build-{}.log", tool.name));
+    let log = crate::cache::folder()?.join("logs").join(format!("build-{}.log", tool.name));
     layout::write(&log, "")?;
     let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let arguments = arguments(tool);

@@ -1,0 +1,32 @@
+//! The cluster: a real Kubernetes with the operator in it, installed by the chart.
+//!
+//! Its site is made once and entered by the main thread, so this group comes last.
+
+mod changes;
+mod clients;
+mod leader;
+mod limits;
+mod monitoring;
+mod rest;
+mod rules;
+mod site;
+mod storage;
+mod system;
+
+use crate::group::Group;
+
+pub(crate) fn group() -> Group {
+    // The two minutes of rest come last: by then there is the most to be quiet about.
+    let scenarios = [
+        rules::scenarios(),
+        system::scenarios(),
+        limits::scenarios(),
+        clients::scenarios(),
+        changes::scenarios(),
+        storage::scenarios(),
+        monitoring::scenarios(),
+        leader::scenarios(),
+        rest::scenarios(),
+    ];
+    Group { name: "cluster", scenarios: scenarios.into_iter().flatten().collect(), shared: vec![&site::SITE] }
+}
