@@ -210,8 +210,12 @@ impl Started {
         self.child.borrow().id()
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.child.borrow_mut().try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn exit_code(&self) -> Option<i32> {
-        eventually("the command ends", || self.child.borrow_mut().try_wait().unwrap().is_some());
+        eventually("the command ends", || self.has_ended());
         self.child.borrow_mut().wait().unwrap().code()
     }
 }

@@ -8,6 +8,7 @@ mod home;
 use home::{Home, eventually, signal};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 #[test]
@@ -106,7 +107,8 @@ fn what_a_killed_supervisor_left_behind_is_ended_by_down_and_by_up() {
     assert!(down.contains("memory") && down.contains("what was left"), "{down}");
     assert_eq!(home.processes(), Vec::<String>::new());
 
-    home.run(&["up", "-d"]).succeeds();
+    let elsewhere = home.path().join("pids").display().to_string();
+    home.with("MCP_PID_DIR", &elsewhere).run(&["up", "-d"]).succeeds();
     let left = home.pid("memory");
     kill_supervisor();
     home.run(&["up", "-d"]).succeeds();
@@ -212,6 +214,31 @@ fn in_the_foreground_it_follows_until_it_is_interrupted() {
 }
 
 #[test]
+fn a_second_ctrl_c_waits_for_nobody() {
+    let home = Home::new();
+    let file = home.file(&format!(
+        "extraServers: [{{name: deaf, port: {}, process: {{command: sh}}, \
+         args: [-c, 'trap \"\" TERM; while true; do sleep 0.1; done']}}]",
+        home.port(3)
+    ));
+    let up = home.start(&["up", "-f", &file]);
+    eventually("the others are ready", || home.state("orchestrator") == "ready" && home.pid("deaf") > 1);
+    let deaf = home.pid("deaf");
+    signal(up.id(), Signal::SIGINT);
+    eventually("it ends", || up.output().contains("Ctrl-C again"));
+    // Once more until it has heard it: the first may still be on its way.
+    let since = std::time::Instant::now();
+    eventually("it has ended", || {
+        if !up.has_ended() {
+            signal(up.id(), Signal::SIGINT);
+        }
+        up.has_ended()
+    });
+    assert!(since.elapsed() < Duration::from_secs(10), "the grace period is 30 s: {:?}", since.elapsed());
+    assert!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(deaf.try_into().unwrap()), None).is_err());
+}
+
+#[test]
 fn down_ends_one_in_the_foreground_as_well() {
     let home = Home::new();
     let up = home.with("MCP_PARALLEL_STARTUP", "false").start(&["up"]);
@@ -248,6 +275,63 @@ fn a_server_above_its_memory_limit_is_restarted_and_says_why() {
         assert!(message.contains(text), "{text} is missing in:\n{message}");
     }
     assert_eq!(home.server("memory")["restarts"], 0);
+}
+
+/// Stands in for docker: it notes what it is told, and its only image is the tools server.
+const DOCKER: &str = r#"#!/bin/sh
+echo "$@" >> "$DOCKER_NOTES/docker.log"
+case "$1" in
+run)
+    while [ "$1" != --publish ]; do shift; done
+    port=${2##*:}
+    echo "token $IMAGE_TOKEN"
+    echo $$ > "$DOCKER_NOTES/docker.pid"
+    exec "$PROGRAM" serve tools --port "$port" ;;
+stop) kill "$(cat "$DOCKER_NOTES/docker.pid")" ;;
+rm) [ ! -f "$DOCKER_NOTES/docker.pid" ] || kill -9 "$(cat "$DOCKER_NOTES/docker.pid")" ;;
+esac
+"#;
+
+#[test]
+fn an_image_runs_in_a_container_which_is_ended_by_its_name() {
+    let home = Home::new();
+    let docker = home.path().join("docker");
+    std::fs::write(&docker, DOCKER).unwrap();
+    std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let notes = home.path().display().to_string();
+    let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap());
+    let file = home.file(&format!(
+        "extraServers: [{{name: packed, image: example.com/tools, port: {}, healthPath: /health, env: \
+         [{{name: IMAGE_TOKEN, valueFrom: {{secretKeyRef: {{name: packed, key: token}}}}}}]}}]",
+        home.port(3)
+    ));
+    let home = home
+        .with("PATH", &path)
+        .with("PROGRAM", env!("CARGO_BIN_EXE_mcp-system"))
+        .with("DOCKER_NOTES", &notes)
+        .with("IMAGE_TOKEN", "s3cret");
+    home.run(&["up", "-d", "-f", &file]).succeeds();
+    assert_eq!(home.state("packed"), "ready");
+    assert!(home.run(&["logs", "packed"]).succeeds().contains("token s3cret"));
+
+    // Left behind by a killed supervisor, it is found by its name as well.
+    let packed = home.pid("packed");
+    signal(home.report()["supervisor"].as_u64().unwrap().try_into().unwrap(), Signal::SIGKILL);
+    home.run(&["up", "-d", "-f", &file]).succeeds();
+    assert_ne!(home.pid("packed"), packed);
+    home.run(&["down"]).succeeds();
+    assert_eq!(home.processes(), Vec::<String>::new());
+    let told = std::fs::read_to_string(home.path().join("docker.log")).unwrap();
+    for line in [
+        format!("--publish 127.0.0.1:{0}:{0}", home.port(3)),
+        "run --rm --name mcp-from-file-packed --pull missing".to_owned(),
+        "--memory 1073741824b --cpus 0.800 --env IMAGE_TOKEN".to_owned(),
+        "stop --time 30 mcp-from-file-packed".to_owned(),
+        "rm --force mcp-from-file-packed".to_owned(),
+    ] {
+        assert!(told.contains(&line), "{line} is missing in:\n{told}");
+    }
+    assert!(!told.contains("s3cret"), "{told}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let image = arguments.next().unwrap_or_else(|| "localhost/mcp-system:dev".to_owned());
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:8099".to_owned()).parse()?;
-    let options = Options { image, listen, lease_namespace: Some("default".to_owned()), ..Options::default() };
+    let options =
+        Options { image, listen, lease_namespace: Some("default".to_owned()), ..Options::default() };
     run(options, async {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .unwrap_or_else(|error| panic!("signals can be caught: {error}"));

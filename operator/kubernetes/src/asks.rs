@@ -112,12 +112,18 @@ impl Asks {
     }
 
     /// Asks for ever.
-    pub(crate) async fn run(self: Arc<Self>, client: reqwest::Client, queue: Arc<Queue>, metrics: Arc<Metrics>) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        client: reqwest::Client,
+        queue: Arc<Queue>,
+        metrics: Arc<Metrics>,
+    ) {
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let (key, server, entry) = self.next().await;
-            let (this, client, queue, metrics) = (self.clone(), client.clone(), queue.clone(), metrics.clone());
+            let (this, client, queue, metrics) =
+                (self.clone(), client.clone(), queue.clone(), metrics.clone());
             tokio::spawn(async move {
                 let answer = mcp_system_probe::ask(&client, &entry.url, DEADLINE).await;
                 drop(permit);
@@ -222,18 +228,15 @@ fn updated(known: Option<Entry>, question: &Question, now: Instant) -> Entry {
 
 impl Entry {
     fn record(&mut self, answer: Answer) -> bool {
-        let told = match answer.answered {
-            Ok(()) => {
-                self.failures = 0;
-                Told { answered: Some(true), version: answer.version, tools: answer.tools }
+        let told = if answer.answered.is_ok() {
+            self.failures = 0;
+            Told { answered: Some(true), version: answer.version, tools: answer.tools }
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            if self.failures < FAILURES {
+                return false;
             }
-            Err(_) => {
-                self.failures = self.failures.saturating_add(1);
-                if self.failures < FAILURES {
-                    return false;
-                }
-                Told { answered: Some(false), ..self.told.clone() }
-            }
+            Told { answered: Some(false), ..self.told.clone() }
         };
         let is_new = told != self.told;
         self.told = told;
@@ -287,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_new_answer_is_news() {
-        let asks = Asks::new(Duration::from_secs(60));
+        let asks = Asks::new(Duration::from_mins(1));
         assert_eq!(told(&asks, Some(1)), Told::default());
         assert!(ask(&asks, good(7)).await);
         let start = Instant::now();
@@ -299,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_counts_after_three_failures_in_a_row() {
-        let asks = Asks::new(Duration::from_secs(60));
+        let asks = Asks::new(Duration::from_mins(1));
         told(&asks, Some(1));
         assert!(ask(&asks, good(7)).await);
         assert!(!ask(&asks, bad()).await);
@@ -316,7 +319,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn new_pods_are_asked_at_once_and_old_answers_stand_until_then() {
-        let asks = Asks::new(Duration::from_secs(60));
+        let asks = Asks::new(Duration::from_mins(1));
         told(&asks, Some(1));
         ask(&asks, good(7)).await;
         assert_eq!(told(&asks, Some(2)).answered, Some(true));
@@ -329,19 +332,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_pods_that_are_gone_does_not_count() {
-        let asks = Asks::new(Duration::from_secs(60));
+        let asks = Asks::new(Duration::from_mins(1));
         told(&asks, Some(1));
         let (key, server, entry) = asks.next().await;
         told(&asks, Some(2));
         assert!(!asks.record(&key, &server, &entry, good(7)));
         assert!(ask(&asks, good(8)).await);
         asks.forget(&key);
-        assert!(tokio::time::timeout(Duration::from_secs(300), asks.next()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_mins(5), asks.next()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_told_before_a_restart_stands() {
-        let asks = Asks::new(Duration::from_secs(60));
+        let asks = Asks::new(Duration::from_mins(1));
         let before = Told { answered: Some(true), version: Some("1".to_owned()), tools: Some(7) };
         let known = asks.set(&key(), vec![Question { before: before.clone(), ..question(Some(1)) }]);
         assert_eq!(known["memory"], before);

@@ -168,10 +168,17 @@ fn facts(kind: Kind, object: &DynamicObject) -> Facts {
 }
 
 fn progress(object: &DynamicObject) -> Progress {
-    let status: DeploymentStatus =
-        object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
+    let status: DeploymentStatus = object
+        .data
+        .get("status")
+        .and_then(|status| serde_json::from_value(status.clone()).ok())
+        .unwrap_or_default();
     let condition = |type_: &str, is: &str| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == is)
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == type_ && condition.status == is)
     };
     Progress {
         generation: object.metadata.generation.unwrap_or_default(),

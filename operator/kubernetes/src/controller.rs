@@ -13,7 +13,7 @@ use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 /// Every system is looked at so often, though nothing was told of. At rest that reads and writes nothing.
-const RESYNC: Duration = Duration::from_secs(600);
+const RESYNC: Duration = Duration::from_mins(10);
 
 /// Works until it is told to stop; looks that were begun are finished.
 pub(crate) async fn work(context: Arc<Context>, queue: Arc<Queue>, workers: usize, stopped: Receiver<bool>) {
@@ -29,7 +29,7 @@ pub(crate) async fn work(context: Arc<Context>, queue: Arc<Queue>, workers: usiz
 async fn resync(context: Arc<Context>, queue: Arc<Queue>) {
     loop {
         tokio::time::sleep(RESYNC).await;
-        context.cache.systems().into_iter().for_each(|key| queue.add(key));
+        queue.add_all(context.cache.systems());
     }
 }
 
@@ -65,7 +65,9 @@ fn settle(queue: &Queue, metrics: &Metrics, key: SystemKey, looked: &Looked) {
     for error in &looked.errors {
         metrics.errors.with_label_values(&[error.reason()]).inc();
         match error {
-            Error::Conflict { .. } | Error::NamespaceEnds { .. } => tracing::debug!(system = %key, %error, "again soon"),
+            Error::Conflict { .. } | Error::NamespaceEnds { .. } => {
+                tracing::debug!(system = %key, %error, "again soon");
+            }
             _ => tracing::warn!(system = %key, %error, "a step failed; it is tried again"),
         }
     }

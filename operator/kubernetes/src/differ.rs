@@ -88,9 +88,8 @@ pub(crate) fn same_item(key: &[&str], one: &Value, other: &Value) -> bool {
 pub(crate) fn key_of(items: &[Value]) -> Option<&'static [&'static str]> {
     KEYS.into_iter().find(|key| {
         let has_key = |item: &Value| key.iter().all(|field| item.get(field).is_some());
-        let is_told_apart = |(index, item): (usize, &Value)| {
-            !items[..index].iter().any(|other| same_item(key, other, item))
-        };
+        let is_told_apart =
+            |(index, item): (usize, &Value)| !items[..index].iter().any(|other| same_item(key, other, item));
         items.iter().all(has_key) && items.iter().enumerate().all(is_told_apart)
     })
 }
@@ -152,7 +151,8 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_by_what_they_mean_and_only_where_they_stand() {
-        let limits = |cpu: &str, memory: &str| json!({"resources": {"limits": {"cpu": cpu, "memory": memory}}});
+        let limits =
+            |cpu: &str, memory: &str| json!({"resources": {"limits": {"cpu": cpu, "memory": memory}}});
         assert!(!differs(&limits("0.5", "1024Mi"), &limits("500m", "1Gi")));
         assert!(differs(&limits("500m", "1Gi"), &limits("501m", "1Gi")));
         assert!(differs(&limits("500m", "1Gi"), &limits("500m", "1G")));
@@ -188,7 +188,9 @@ mod tests {
                             None => wanted.clone(),
                         })
                         .collect();
-                    merged.extend(live.iter().filter(|item| !desired.iter().any(|wanted| same(item, wanted))).cloned());
+                    merged.extend(
+                        live.iter().filter(|item| !desired.iter().any(|wanted| same(item, wanted))).cloned(),
+                    );
                     Value::Array(merged)
                 }
                 None => Value::Array(desired.clone()),
@@ -209,7 +211,12 @@ mod tests {
                     .prop_map(|fields| Value::Object(fields.into_iter().collect())),
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
                 prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(|items| {
-                    Value::Array(items.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
+                    Value::Array(
+                        items
+                            .into_iter()
+                            .map(|(name, value)| json!({"name": name, "value": value}))
+                            .collect(),
+                    )
                 }),
             ]
         })

@@ -55,7 +55,12 @@ impl Door {
     }
 
     /// Reads an object, where there is one.
-    pub(crate) async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<DynamicObject>, Error> {
+    pub(crate) async fn get(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<DynamicObject>, Error> {
         let api = self.api(kind, namespace);
         match tokio::time::timeout(DEADLINE, api.get_opt(name)).await {
             Ok(result) => result.map_err(|error| Error::from_api("get", kind, name, error)),
@@ -79,15 +84,28 @@ impl Door {
     }
 
     /// Merges a patch into an object, list by list as the API merges them.
-    pub(crate) async fn patch(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Result<(), Error> {
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    pub(crate) async fn patch(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<(), Error> {
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.api(kind, namespace);
         let patch = Patch::Strategic(patch);
         self.write("patch", kind.name(), name, api.patch(name, &parameters, &patch)).await.map(drop)
     }
 
     /// Deletes the object of that uid, and what it controls with it.
-    pub(crate) async fn delete(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
+    pub(crate) async fn delete(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), Error> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let api = self.api(kind, namespace);
@@ -99,9 +117,15 @@ impl Door {
     }
 
     /// Puts a status to the system of that uid. Absent fields of it are removed.
-    pub(crate) async fn put_status(&self, key: &SystemKey, uid: &str, status: &Value) -> Result<DynamicObject, Error> {
+    pub(crate) async fn put_status(
+        &self,
+        key: &SystemKey,
+        uid: &str,
+        status: &Value,
+    ) -> Result<DynamicObject, Error> {
         let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "status": status}));
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &key.namespace, &ApiResource::erase::<McpSystem>(&()));
         self.write("patch", "McpSystem", &key.name, api.patch_status(&key.name, &parameters, &patch)).await

@@ -46,7 +46,9 @@ impl Error {
             .any(|cause| cause.reason == "NamespaceTerminating");
         match status.code {
             403 if ends => Self::NamespaceEnds { kind, name },
-            403 if status.message.ends_with("custom resource definition is terminating") => Self::UnknownKind { kind },
+            403 if status.message.ends_with("custom resource definition is terminating") => {
+                Self::UnknownKind { kind }
+            }
             // That an object is not there has a reason; a path that is not served has none.
             404 if status.reason != "NotFound" => Self::UnknownKind { kind },
             404 | 409 => Self::Conflict { kind, name, message: status.message.clone() },

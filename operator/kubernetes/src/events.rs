@@ -44,11 +44,14 @@ pub(crate) fn of_status(before: Option<&McpSystemStatus>, after: &McpSystemStatu
         .servers
         .iter()
         .filter_map(|server| {
-            let known = before.and_then(|status| status.servers.iter().find(|known| known.name == server.name));
+            let known =
+                before.and_then(|status| status.servers.iter().find(|known| known.name == server.name));
             of_server(known, server)
         })
         .collect();
-    let is = |status: Option<&McpSystemStatus>, type_| condition(status, type_).is_some_and(|c| c.status == "True");
+    let is = |status: Option<&McpSystemStatus>, type_| {
+        condition(status, type_).is_some_and(|c| c.status == "True")
+    };
     let said = |status, type_| condition(status, type_).map(|condition| condition.message.clone());
 
     let stalled = ConditionType::Stalled;
@@ -76,7 +79,9 @@ fn of_server(before: Option<&ServerStatus>, after: &ServerStatus) -> Option<News
     }
     let was_ready = before.is_some_and(is_ready);
     match (was_ready, is_ready(after)) {
-        (false, true) => Some(News::normal("ServerReady", "Observe", format!("{} answers MCP requests", after.name))),
+        (false, true) => {
+            Some(News::normal("ServerReady", "Observe", format!("{} answers MCP requests", after.name)))
+        }
         // That copies are being replaced, or stopped because that was asked for, is no reason to worry.
         (true, false) if after.ready < after.desired || after.answered == Some(false) => {
             Some(News::warning("ServerNotReady", "Observe", message))
@@ -121,10 +126,14 @@ pub(crate) fn of_changes(changes: &[Change]) -> Vec<News> {
             let kinds = kinds.into_iter().map(Kind::name).collect::<Vec<_>>().join(", ");
             match what {
                 What::Created => News::normal("Created", "Apply", format!("created {name}: {kinds}")),
-                What::Changed => News::normal("Updated", "Apply", format!("updated {name} to the spec: {kinds}")),
-                What::Corrected => {
-                    News::warning("Corrected", "Apply", format!("{name} was changed by hand and put back: {kinds}"))
+                What::Changed => {
+                    News::normal("Updated", "Apply", format!("updated {name} to the spec: {kinds}"))
                 }
+                What::Corrected => News::warning(
+                    "Corrected",
+                    "Apply",
+                    format!("{name} was changed by hand and put back: {kinds}"),
+                ),
                 What::Deleted => News::normal("Deleted", "Apply", format!("deleted {name}: {kinds}")),
             }
         })
@@ -161,5 +170,82 @@ pub(crate) fn event(key: &SystemKey, uid: &str, reporter: &str, news: News, now:
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(reporter.chars().take(128).collect()),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn status(conditions: &[(&str, &str, &str, &str)], servers: Vec<ServerStatus>) -> McpSystemStatus {
+        let conditions = conditions
+            .iter()
+            .map(|(type_, status, reason, message)| Condition {
+                type_: (*type_).to_owned(),
+                status: (*status).to_owned(),
+                reason: (*reason).to_owned(),
+                message: (*message).to_owned(),
+                observed_generation: None,
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            })
+            .collect();
+        McpSystemStatus { conditions, servers, ..McpSystemStatus::default() }
+    }
+
+    fn server(ready: i32, answered: Option<bool>, message: Option<&str>) -> ServerStatus {
+        let message = message.map(str::to_owned);
+        ServerStatus {
+            name: "memory".to_owned(),
+            desired: 1,
+            ready,
+            answered,
+            message,
+            ..ServerStatus::default()
+        }
+    }
+
+    fn reasons(before: Option<&McpSystemStatus>, after: &McpSystemStatus) -> Vec<&'static str> {
+        of_status(before, after).into_iter().map(|news| news.reason).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let starting =
+            status(&[("Ready", "False", "ServersNotReady", "0 of 1")], vec![server(0, None, Some("0 of 1"))]);
+        let ready =
+            status(&[("Ready", "True", "AllServersReady", "1 of 1")], vec![server(1, Some(true), None)]);
+        let silent = status(
+            &[("Ready", "False", "McpNotAnswered", "silent")],
+            vec![server(1, Some(false), Some("silent"))],
+        );
+        assert_eq!(reasons(None, &starting), [""; 0]);
+        assert_eq!(reasons(Some(&starting), &ready), ["ServerReady", "Ready"]);
+        assert_eq!(reasons(Some(&ready), &ready), [""; 0]);
+        assert_eq!(reasons(Some(&ready), &silent), ["ServerNotReady", "NotReady"]);
+    }
+
+    #[test]
+    fn a_stop_is_told_once_for_each_reason() {
+        let stalled = |message| status(&[("Stalled", "True", "ServerFailing", message)], vec![]);
+        assert_eq!(reasons(None, &stalled("a")), ["ServerFailing"]);
+        assert_eq!(reasons(Some(&stalled("a")), &stalled("a")), [""; 0]);
+        assert_eq!(reasons(Some(&stalled("a")), &stalled("b")), ["ServerFailing"]);
+    }
+
+    #[test]
+    fn a_server_that_is_left_out_is_told_once() {
+        let left_out =
+            status(&[], vec![ServerStatus { desired: 0, ..server(0, None, Some("left out: a process")) }]);
+        assert_eq!(reasons(None, &left_out), ["LeftOut"]);
+        assert_eq!(reasons(Some(&left_out), &left_out), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_note_is_cut_where_the_api_wants_it() {
+        let key = SystemKey::new("test", "demo");
+        let news = News::normal("Ready", "Observe", "ä".repeat(2000));
+        let note = event(&key, "uid", "me", news, Timestamp::now()).note.expect("a note");
+        assert!(note.len() <= 1024, "{}", note.len());
     }
 }

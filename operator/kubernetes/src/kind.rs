@@ -20,8 +20,14 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind that every cluster knows.
-    pub(crate) const BUILT_IN: [Self; 6] =
-        [Self::ServiceAccount, Self::ConfigMap, Self::VolumeClaim, Self::Service, Self::Deployment, Self::Pod];
+    pub(crate) const BUILT_IN: [Self; 6] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::VolumeClaim,
+        Self::Service,
+        Self::Deployment,
+        Self::Pod,
+    ];
 
     /// The name that the API uses.
     pub(crate) const fn name(self) -> &'static str {
@@ -38,7 +44,9 @@ impl Kind {
 
     const fn group_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::ServiceAccount | Self::ConfigMap | Self::VolumeClaim | Self::Service | Self::Pod => ("", "v1"),
+            Self::ServiceAccount | Self::ConfigMap | Self::VolumeClaim | Self::Service | Self::Pod => {
+                ("", "v1")
+            }
             Self::Deployment => ("apps", "v1"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "v1"),
         }

@@ -3,7 +3,8 @@
 //! Labels come from fixed sets only, never from names, messages or Debug texts.
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 use std::fmt;
 
@@ -62,11 +63,23 @@ impl Metrics {
         let memory = Gauge::new("process_resident_memory_bytes", "Resident memory size in bytes.")?;
         registry.register(Box::new(memory.clone()))?;
         Ok(Self {
-            reconciles: counters("mcp_operator_reconciles_total", "Systems that were looked at.", &["result"])?,
+            reconciles: counters(
+                "mcp_operator_reconciles_total",
+                "Systems that were looked at.",
+                &["result"],
+            )?,
             duration,
-            errors: counters("mcp_operator_reconcile_errors_total", "What went wrong with systems.", &["reason"])?,
+            errors: counters(
+                "mcp_operator_reconcile_errors_total",
+                "What went wrong with systems.",
+                &["reason"],
+            )?,
             queue: gauge("mcp_operator_queue_depth", "Systems that wait to be looked at.")?,
-            writes: counters("mcp_operator_writes_total", "Writes that were sent to the API.", &["kind", "verb"])?,
+            writes: counters(
+                "mcp_operator_writes_total",
+                "Writes that were sent to the API.",
+                &["kind", "verb"],
+            )?,
             watch_errors: counters("mcp_operator_watch_errors_total", "Watches that broke off.", &["kind"])?,
             asks: counters("mcp_operator_asks_total", "MCP requests to servers.", &["result"])?,
             systems: gauge("mcp_operator_systems", "Systems that are known.")?,

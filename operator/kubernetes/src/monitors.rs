@@ -46,7 +46,7 @@ pub(crate) async fn follow(client: Client, scopes: Vec<Scope>, sink: Sink, conte
 
 fn set(context: &Context, sink: &Sink, exist: bool) {
     context.monitors.store(exist, Ordering::Relaxed);
-    sink.cache.systems().into_iter().for_each(|key| sink.queue.add(key));
+    sink.queue.add_all(sink.cache.systems());
 }
 
 async fn exist(client: &Client) -> kube::Result<bool> {

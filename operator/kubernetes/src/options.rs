@@ -45,7 +45,7 @@ impl Default for Options {
             lease_renew: Duration::from_secs(5),
             identity: "operator".to_owned(),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
-            probe_interval: Duration::from_secs(60),
+            probe_interval: Duration::from_mins(1),
             workers: 4,
         }
     }
@@ -54,7 +54,10 @@ impl Default for Options {
 impl Options {
     /// What of it cannot work.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.image.is_empty(), "the operator has to know its own image: set --image or MCP_SYSTEM_IMAGE");
+        anyhow::ensure!(
+            !self.image.is_empty(),
+            "the operator has to know its own image: set --image or MCP_SYSTEM_IMAGE"
+        );
         anyhow::ensure!(
             self.lease_renew * 2 <= self.lease_duration && self.lease_duration >= Duration::from_secs(2),
             "the lease has to last two seconds at least, and twice the time after which it is renewed"

@@ -39,8 +39,11 @@ pub(crate) enum Trouble {
 
 impl Pod {
     pub(crate) fn read(object: &DynamicObject) -> Self {
-        let status: PodStatus =
-            object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()).unwrap_or_default();
+        let status: PodStatus = object
+            .data
+            .get("status")
+            .and_then(|status| serde_json::from_value(status.clone()).ok())
+            .unwrap_or_default();
         let metadata = &object.metadata;
         let ready = condition(&status, "Ready").is_some_and(|condition| condition.status == "True");
         Self {
@@ -54,10 +57,7 @@ impl Pod {
     }
 }
 
-fn condition<'a>(
-    status: &'a PodStatus,
-    type_: &str,
-) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
+fn condition<'a>(status: &'a PodStatus, type_: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
 }
 
@@ -75,8 +75,13 @@ fn container_trouble(container: &ContainerStatus, object: &DynamicObject) -> Opt
     let state = container.state.as_ref();
     if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
         match waiting.reason.as_deref().unwrap_or_default() {
-            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"
-            | "ImageInspectError" | "RegistryUnavailable" | "SignatureValidationFailed" => {
+            "ErrImagePull"
+            | "ImagePullBackOff"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "ImageInspectError"
+            | "RegistryUnavailable"
+            | "SignatureValidationFailed" => {
                 return Some(Trouble::Image(format!(
                     "the image {} cannot be pulled: check its name, the registry and the pull secrets",
                     image(container, object)

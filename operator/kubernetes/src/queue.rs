@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// The first delay after a failure; each further one is twice as long.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// The longest.
-const LAST_DELAY: Duration = Duration::from_secs(300);
+const LAST_DELAY: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -41,6 +41,13 @@ impl Queue {
     pub(crate) fn add(&self, key: SystemKey) {
         self.inner().add(key);
         self.changed.notify_one();
+    }
+
+    /// Has several looked at soon.
+    pub(crate) fn add_all(&self, keys: Vec<SystemKey>) {
+        for key in keys {
+            self.add(key);
+        }
     }
 
     /// Has a system looked at after a while, or before if that was asked for.
@@ -186,14 +193,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_sooner_of_two_times_counts() {
         let queue = Queue::default();
-        queue.add_after(key("a"), Duration::from_secs(60));
+        queue.add_after(key("a"), Duration::from_mins(1));
         queue.add_after(key("a"), Duration::from_secs(5));
         queue.add_after(key("a"), Duration::from_secs(90));
         let start = Instant::now();
         assert_eq!(queue.next().await, key("a"));
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&key("a"));
-        queue.add_after(key("a"), Duration::from_secs(60));
+        queue.add_after(key("a"), Duration::from_mins(1));
         queue.add(key("a"));
         assert_eq!(queue.next().await, key("a"));
         queue.done(&key("a"));

@@ -2,7 +2,7 @@
 //!
 //! Only applying and telling touch the API; at rest neither does. Must not know watches, queues or leases.
 
-use crate::apply::{Applied, Refusals, Tools, apply};
+use crate::apply::{Applied, Refusals, Tools, apply, retain_claims};
 use crate::asks::{Asks, Question, Told};
 use crate::cache::{Cache, Family, System};
 use crate::door::Door;
@@ -14,7 +14,7 @@ use crate::observe::{incarnation, observe};
 use crate::render::{Owner, render};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use mcp_system_crds::{McpSystem, McpSystemStatus, Reason};
+use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy};
 use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, status, validate};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,7 +82,9 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     // Validate.
     let validated = match validate(&resource, &context.target) {
         Ok(validated) => validated,
-        Err(findings) => return invalid(context, key, &system, previous.as_ref(), &findings, "invalid").await,
+        Err(findings) => {
+            return invalid(context, key, &system, previous.as_ref(), &findings, "invalid").await;
+        }
     };
 
     // Plan.
@@ -93,6 +95,9 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     let desired = render(&plan, &owner, context.monitors.load(Ordering::Relaxed));
     let tools = Tools { door: &context.door, cache: &context.cache, refusals: &context.refusals };
     let mut applied = apply(tools, key, &owner, &desired).await;
+    if resource.spec.storage.embedded.reclaim_policy == ReclaimPolicy::Retain {
+        retain_claims(tools, key, &owner, &desired, &mut applied).await;
+    }
     forget_monitors(context, &mut applied);
 
     // Tell.
@@ -184,16 +189,23 @@ async fn invalid(
 
 /// A system that was stored under another schema and cannot be read now. It disturbs no other one. Its
 /// status tells what is wrong, unless the API refuses that as well: then the log and an Event do.
-async fn unreadable(context: &Context, key: &SystemKey, system: &System, error: &serde_json::Error) -> Looked {
+async fn unreadable(
+    context: &Context,
+    key: &SystemKey,
+    system: &System,
+    error: &serde_json::Error,
+) -> Looked {
     tracing::error!(system = %key, %error, "this McpSystem cannot be read");
     context.metrics.unreadable.inc();
     context.asks.forget(key);
-    let message = format!("this McpSystem cannot be read, and what runs is left as it is: {error}; correct its spec");
+    let message =
+        format!("this McpSystem cannot be read, and what runs is left as it is: {error}; correct its spec");
     let finding = Finding::new(Reason::InvalidSpec, message);
     let previous = serde_json::from_str::<Value>(&system.text)
         .ok()
         .and_then(|object| McpSystemStatus::deserialize(object.get("status")?).ok());
-    let looked = invalid(context, key, system, previous.as_ref(), std::slice::from_ref(&finding), "unreadable").await;
+    let looked =
+        invalid(context, key, system, previous.as_ref(), std::slice::from_ref(&finding), "unreadable").await;
     if looked.errors.iter().any(|error| matches!(error, Error::Refused { .. })) {
         let news = News { is_warning: true, reason: "InvalidSpec", action: "Read", note: finding.message };
         publish(context, key, system, vec![news]).await;

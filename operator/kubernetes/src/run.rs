@@ -39,7 +39,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     run_with(client, options, shutdown).await
 }
 
-async fn run_with(client: Client, options: Options, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+async fn run_with(
+    client: Client,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new().context("metrics cannot be set up")?);
     let listener = http::listen(options.listen).await?;
     let scopes = scopes(&options.namespaces);
@@ -53,7 +57,10 @@ async fn run_with(client: Client, options: Options, shutdown: impl Future<Output
     let identity = format!("{}_{}", options.identity, uuid::Uuid::new_v4().simple());
     let (keeper, leadership) = if options.leader_election {
         let terms = Terms {
-            namespace: options.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+            namespace: options
+                .lease_namespace
+                .clone()
+                .unwrap_or_else(|| client.default_namespace().to_owned()),
             name: options.lease_name.clone(),
             identity,
             duration: options.lease_duration,
@@ -119,7 +126,7 @@ async fn lead(
         () = beginning => {}
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),
     }
-    sink.cache.systems().into_iter().for_each(|key| sink.queue.add(key));
+    sink.queue.add_all(sink.cache.systems());
     let client = mcp_system_probe::client()?;
     let asking = context.asks.clone().run(client, sink.queue.clone(), context.metrics.clone());
     tokio::select! {
@@ -141,13 +148,11 @@ async fn keep(
         let _ = freed.await;
     };
     let keeping = async {
-        match keeper {
-            Some(keeper) => keeper.run(freed).await,
-            None => {
-                freed.await;
-                Ok(())
-            }
+        if let Some(keeper) = keeper {
+            return keeper.run(freed).await;
         }
+        freed.await;
+        Ok(())
     };
     let mut keeping = std::pin::pin!(keeping);
     tokio::select! {

@@ -61,7 +61,7 @@ pub(crate) async fn systems(client: Client, scope: Scope, sink: Sink) {
             Event::Delete(object) => sink.cache.remove_system(&object).into_iter().collect(),
             Event::InitDone => sink.cache.keep_systems(scope.0.as_deref(), &std::mem::take(&mut seen)),
         };
-        changed.into_iter().for_each(|key| sink.queue.add(key));
+        sink.queue.add_all(changed);
     };
     follow("McpSystem", watcher(api, watcher::Config::default()), &sink, handle).await;
 }
@@ -84,7 +84,7 @@ pub(crate) async fn children(client: Client, kind: Kind, scope: Scope, sink: Sin
             Event::Delete(object) => sink.cache.remove(kind, &object).into_iter().collect(),
             Event::InitDone => sink.cache.keep(kind, scope.0.as_deref(), &std::mem::take(&mut seen)),
         };
-        affected.into_iter().for_each(|key| sink.queue.add(key));
+        sink.queue.add_all(affected);
     };
     follow(kind.name(), watcher(api, watcher::Config::default().labels(SELECTOR)), &sink, handle).await;
 }

@@ -83,6 +83,7 @@ mod tests {
     fn started(home: &Path, name: &str) -> Directories {
         let directories = Directories::new(home, name, &|_| None).unwrap();
         directories.create().unwrap();
+        directories.note().unwrap();
         directories
     }
 

@@ -69,7 +69,7 @@ impl Directories {
         serde_json::from_str(&text).ok()
     }
 
-    /// Makes them, for their owner alone, and notes where they are.
+    /// Makes them, for their owner alone.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
         let socket_parent = self.socket.parent().unwrap_or(&self.root);
         for path in [&self.root, &self.logs, &self.pids, &self.configs(), socket_parent] {
@@ -81,6 +81,11 @@ impl Directories {
             "{} belongs to somebody else; set TMPDIR or a shorter MCP_HOME",
             socket_parent.display()
         );
+        Ok(())
+    }
+
+    /// Notes where they are, for [`Self::known`].
+    pub(crate) fn note(&self) -> anyhow::Result<()> {
         write_whole(&self.root.join("places.json"), &serde_json::to_string(self)?)
     }
 
@@ -180,6 +185,7 @@ mod tests {
         let lookup = |name: &str| (name == "MCP_LOG_DIR").then(|| logs.display().to_string());
         let made = Directories::new(home.path(), "one", &lookup).unwrap();
         made.create().unwrap();
+        made.note().unwrap();
         assert_eq!(made.logs, logs.join("one"));
         assert_eq!(systems(home.path()), [("one".to_owned(), made)]);
     }

@@ -85,7 +85,8 @@ pub(crate) struct ProcessSpec {
     pub(crate) health: Option<HealthUrls>,
     /// When a process that is not alive any more is replaced.
     pub(crate) liveness: Liveness,
-    /// The memory above which it is restarted, in bytes.
+    /// The memory above which it is restarted, in bytes. A processor limit is not held for a process: only
+    /// the cgroups of a container or a cluster can do that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_limit: Option<u64>,
     /// Seconds from SIGTERM to SIGKILL.
@@ -146,6 +147,11 @@ impl Value {
         match self {
             Self::Plain(shown) | Self::Secret { shown, .. } => shown,
         }
+    }
+
+    /// What the environment holds may be a secret.
+    fn from_environment(text: &str) -> Self {
+        Self::Secret { text: text.to_owned(), shown: "(taken from the environment)".to_owned() }
     }
 
     /// A text with the values of variables in it.
@@ -212,6 +218,9 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
     let mut container = None;
     let (program, args, directory) = match &workload.run {
         Run::Serve { kind, .. } => {
+            for (name, value) in place.variables.iter().filter(|(name, _)| is_server_variable(name)) {
+                env.entry(name.clone()).or_insert_with(|| Value::from_environment(value));
+            }
             let args = serve(*kind, workload.port, place.bind, config.as_ref(), data.as_deref());
             (place.program.to_owned(), args, directories.root.clone())
         }
@@ -264,6 +273,25 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
     })
 }
 
+/// Whether a variable of the environment is one that the project's own servers read, and that is not part
+/// of their arguments or files already. When its value changes, they are replaced.
+fn is_server_variable(name: &str) -> bool {
+    const OF_SERVERS: [&str; 11] = [
+        "MCP_BATCH_SIZE",
+        "MCP_CACHE_SIZE",
+        "MCP_CACHE_TTL",
+        "MCP_FAILURE_THRESHOLD",
+        "MCP_LOG_FORMAT",
+        "MCP_POOL_MAX_SIZE",
+        "MCP_POOL_MIN_SIZE",
+        "MCP_RECOVERY_TIMEOUT",
+        "POSTGRES_PASSWORD",
+        "RUST_LOG",
+        "WEAVIATE_API_KEY",
+    ];
+    OF_SERVERS.contains(&name)
+}
+
 /// The declared variables, each literal one expanded by those before it. A secret one is taken from the
 /// environment variable of the same name.
 fn environment(workload: &Workload, place: &Place<'_>) -> Result<BTreeMap<String, Value>, String> {
@@ -274,9 +302,7 @@ fn environment(workload: &Workload, place: &Place<'_>) -> Result<BTreeMap<String
         let value = match &variable.value {
             EnvValue::Literal(text) => Value::expanded(text, &env),
             EnvValue::Secret { name: secret, key, optional } => match place.variables.get(name) {
-                Some(text) => {
-                    Value::Secret { text: text.clone(), shown: "(taken from the environment)".to_owned() }
-                }
+                Some(text) => Value::from_environment(text),
                 None if *optional => continue,
                 None => {
                     missing.push(format!("{name} (on a cluster, key {key} of Secret {secret})"));

@@ -80,6 +80,15 @@ fn a_secret_reaches_the_process_and_nothing_that_is_shown() {
 }
 
 #[test]
+fn a_variable_that_a_server_reads_replaces_it_when_it_changes() {
+    let memory = |variables: &[(&str, &str)]| rendered(EVERY_KIND, variables).processes.remove(0);
+    let before = memory(&[("MCP_POOL_MAX_SIZE", "7"), ("PWD", "/a")]);
+    assert_eq!(before.env["MCP_POOL_MAX_SIZE"].text(), "7");
+    assert!(before.can_become(&memory(&[("MCP_POOL_MAX_SIZE", "7"), ("PWD", "/b")])));
+    assert!(!before.can_become(&memory(&[("MCP_POOL_MAX_SIZE", "8"), ("PWD", "/a")])));
+}
+
+#[test]
 fn a_suspended_system_has_no_processes() {
     let text =
         "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: team}, spec: {suspend: true}}";

@@ -279,7 +279,11 @@ mod tests {
         let with = |states: &[State]| Report {
             servers: states
                 .iter()
-                .map(|state| ServerReport { state: *state, log: Some("x.log".into()), ..ServerReport::default() })
+                .map(|state| ServerReport {
+                    state: *state,
+                    log: Some("x.log".into()),
+                    ..ServerReport::default()
+                })
                 .collect(),
             ..Report::default()
         };

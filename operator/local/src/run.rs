@@ -56,7 +56,9 @@ impl Run {
         order: Order,
     ) -> anyhow::Result<Option<(Self, Changes)>> {
         let signals = Signals::new().context("signals cannot be taken")?;
-        let Some(supervisor) = Supervisor::new(directories.clone(), program)? else { return Ok(None) };
+        let Some(supervisor) = Supervisor::new(order.name(), directories.clone(), program)? else {
+            return Ok(None);
+        };
         let changes = match supervisor.apply(order).await {
             Ok(changes) => changes,
             Err(error) => {

@@ -81,7 +81,11 @@ struct Told {
 impl Supervisor {
     /// Takes charge of a system. Ends what an earlier supervisor left behind. `None` when another one is in
     /// charge already.
-    pub(crate) fn new(directories: Directories, program: PathBuf) -> anyhow::Result<Option<Arc<Self>>> {
+    pub(crate) fn new(
+        system: &str,
+        directories: Directories,
+        program: PathBuf,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
         directories.create()?;
         let path = directories.lock();
         let lock =
@@ -94,9 +98,13 @@ impl Supervisor {
             }
         }
         let journal = Journal::open(&directories.log("supervisor"))?;
-        for orphan in pids::end_orphans(&directories.pids, ORPHANS_GRACE) {
+        // The earlier one may have had another MCP_PID_DIR.
+        let earlier = directories.root.parent().and_then(|home| Directories::known(home, system));
+        let pids: BTreeSet<_> = earlier.iter().chain([&directories]).map(|places| &places.pids).collect();
+        for orphan in pids.into_iter().flat_map(|pids| pids::end_orphans(pids, ORPHANS_GRACE)) {
             journal.note(&orphan, "was left behind by an earlier supervisor and was ended");
         }
+        directories.note()?;
         if let Some(own) = pids::Recorded::running(std::process::id(), None) {
             own.write(&directories.pid("supervisor"))?;
         }

@@ -28,7 +28,7 @@ fn ready_server() -> ObservedServer {
 
 fn all_ready() -> Observed {
     let names = ["orchestrator", "memory", "tools"];
-    Observed { servers: names.map(|name| (name.to_owned(), ready_server())).into(), problems: Vec::new() }
+    Observed { servers: names.map(|name| (name.to_owned(), ready_server())).into(), ..Observed::default() }
 }
 
 fn at(second: i64) -> Time {
@@ -85,8 +85,11 @@ fn what_is_said_in_each_situation() {
     let invalid = invalid_status(&findings, Some(2), Some(&told(&plan, &all_ready())), &at(5));
     situations.push(("invalid", invalid));
 
-    let text =
-        situations.iter().map(|(name, status)| format!("## {name}\n{}\n", summary(status))).collect::<Vec<_>>().concat();
+    let text = situations
+        .iter()
+        .map(|(name, status)| format!("## {name}\n{}\n", summary(status)))
+        .collect::<Vec<_>>()
+        .concat();
     insta::assert_snapshot!(text);
 }
 
@@ -132,7 +135,7 @@ proptest! {
             };
             (name.to_owned(), server)
         }).collect();
-        let status = told(&plan, &Observed { servers, problems: Vec::new() });
+        let status = told(&plan, &Observed { servers, ..Observed::default() });
         let is = |name: &str| status.conditions.iter().any(|c| c.type_ == name && c.status == "True");
         prop_assert_eq!(status.conditions.len(), 4);
         prop_assert!(!(is("Ready") && (is("Reconciling") || is("Stalled") || is("Degraded"))));

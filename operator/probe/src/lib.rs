@@ -7,7 +7,9 @@ mod client;
 
 pub use client::client;
 
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion};
+use rmcp::model::{
+    ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion,
+};
 use rmcp::service::{ClientInitializeError, RunningService, serve_client_with_lifecycle};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -73,7 +75,8 @@ async fn open(
     };
     // An older server may also keep silent about what it does not know: half of the time is for that.
     let half = until - until.saturating_duration_since(Instant::now()) / 2;
-    match tokio::time::timeout_at(half, serve_client_with_lifecycle(me(), transport(client, url), auto)).await {
+    match tokio::time::timeout_at(half, serve_client_with_lifecycle(me(), transport(client, url), auto)).await
+    {
         Ok(Ok(peer)) => Ok(peer),
         Ok(Err(error)) if matches!(error, ClientInitializeError::LegacyFallbackFailed { .. }) => Err(error),
         _ => {

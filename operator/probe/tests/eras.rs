@@ -81,7 +81,9 @@ async fn legacy(
     let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     if String::from_utf8_lossy(&bytes).contains("server/discover") {
         return match how {
-            How::PlainText => (axum::http::StatusCode::BAD_REQUEST, "Bad Request: no valid session ID").into_response(),
+            How::PlainText => {
+                (axum::http::StatusCode::BAD_REQUEST, "Bad Request: no valid session ID").into_response()
+            }
             How::ServerError => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             How::Silence => std::future::pending().await,
         };

@@ -24,12 +24,12 @@ use crate::kind::{Kind, SystemKey};
 use crate::render::{Desired, Owner};
 use kube::core::DynamicObject;
 use mcp_system_plan::Finding;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// An object that is not ours is not watched either: after this it is looked for again.
-const FOREIGN: Duration = Duration::from_secs(60);
+const FOREIGN: Duration = Duration::from_mins(1);
 /// The same for one that is on its way out without our labels.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -102,15 +102,58 @@ pub(crate) async fn apply(tools: Tools<'_>, key: &SystemKey, owner: &Owner, desi
     }
     for child in unwanted(&family, owner, desired) {
         match door.delete(child.kind, &owner.namespace, &child.name, &child.uid).await {
-            Ok(()) => applied.changes.push(Change { kind: child.kind, name: child.name.clone(), what: What::Deleted }),
+            Ok(()) => {
+                // Where it lingers, its watch brings it back, marked as on its way out.
+                cache.remove_named(child.kind, &owner.namespace, &child.name, &child.uid);
+                applied.changes.push(Change {
+                    kind: child.kind,
+                    name: child.name.clone(),
+                    what: What::Deleted,
+                });
+            }
             Err(error) => applied.errors.push(error),
         }
     }
     applied
 }
 
+/// Lets go of the claims of servers that do not run now: no plan names them, yet they must not go with a
+/// system that was told to retain them.
+pub(crate) async fn retain_claims(
+    tools: Tools<'_>,
+    key: &SystemKey,
+    owner: &Owner,
+    desired: &[Desired],
+    applied: &mut Applied,
+) {
+    let family = tools.cache.family(key);
+    let is_planned =
+        |child: &Child| desired.iter().any(|object| object.kind == child.kind && object.name == child.name);
+    let claims = family.objects.values().filter(|child| child.kind == Kind::VolumeClaim && !child.deleting);
+    for child in claims.filter(|child| child.is_controlled_by(&owner.uid) && !is_planned(child)) {
+        let patch = json!({"metadata": {
+            "uid": child.uid,
+            "ownerReferences": [{"$patch": "delete", "uid": owner.uid}],
+        }});
+        match tools.door.patch(child.kind, &owner.namespace, &child.name, &patch).await {
+            Ok(()) => {
+                applied.changes.push(Change {
+                    kind: child.kind,
+                    name: child.name.clone(),
+                    what: What::Changed,
+                });
+            }
+            Err(error) => applied.errors.push(error),
+        }
+    }
+}
+
 /// What is ours and not in the plan. A claim is never among it: what is stored stays until the system goes.
-fn unwanted<'a>(family: &'a Family, owner: &'a Owner, desired: &'a [Desired]) -> impl Iterator<Item = &'a Child> {
+fn unwanted<'a>(
+    family: &'a Family,
+    owner: &'a Owner,
+    desired: &'a [Desired],
+) -> impl Iterator<Item = &'a Child> {
     family.objects.values().filter(|child| {
         child.kind != Kind::VolumeClaim
             && !child.deleting
@@ -150,7 +193,13 @@ impl Worker<'_> {
     }
 
     /// Tells whether the object is ours.
-    async fn update(&self, object: &Desired, child: &Child, is_watched: bool, applied: &mut Applied) -> Result<bool, Error> {
+    async fn update(
+        &self,
+        object: &Desired,
+        child: &Child,
+        is_watched: bool,
+        applied: &mut Applied,
+    ) -> Result<bool, Error> {
         let decided = decide(object, child, self.owner);
         applied.shortfalls.extend(decided.shortfalls);
         match decided.step {
@@ -211,14 +260,22 @@ impl Worker<'_> {
         }
     }
 
-    async fn send(&self, object: &Desired, child: Option<&Child>, body: &Value) -> Result<DynamicObject, Error> {
+    async fn send(
+        &self,
+        object: &Desired,
+        child: Option<&Child>,
+        body: &Value,
+    ) -> Result<DynamicObject, Error> {
         let (namespace, door) = (&self.owner.namespace, self.tools.door);
         let how = if child.is_some() { Apply::Ours } else { Apply::New };
         let refused = match door.apply(object.kind, namespace, &object.name, body, how).await {
             Err(error @ Error::Refused { .. }) if how == Apply::Ours => error,
             result => return result,
         };
-        let live = door.get(object.kind, namespace, &object.name).await?.and_then(|live| serde_json::to_value(live).ok());
+        let live = door
+            .get(object.kind, namespace, &object.name)
+            .await?
+            .and_then(|live| serde_json::to_value(live).ok());
         let Some(patch) = live.and_then(|live| repair(body, &live)) else { return Err(refused) };
         door.patch(object.kind, namespace, &object.name, &patch).await?;
         door.apply(object.kind, namespace, &object.name, body, how).await

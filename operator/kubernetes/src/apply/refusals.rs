@@ -14,13 +14,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(5);
-const LAST: Duration = Duration::from_secs(300);
+const LAST: Duration = Duration::from_mins(5);
 /// The longest message of the API that is passed on.
 const LONGEST: usize = 500;
 
 /// What the API refused.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<SystemKey, HashMap<(Kind, String), Refusal>>>);
+pub(crate) struct Refusals(Mutex<BySystem>);
+
+type BySystem = HashMap<SystemKey, HashMap<(Kind, String), Refusal>>;
 
 #[derive(Clone, Debug)]
 struct Refusal {
@@ -32,15 +34,21 @@ struct Refusal {
 }
 
 impl Refusals {
-    fn inner(&self) -> MutexGuard<'_, HashMap<SystemKey, HashMap<(Kind, String), Refusal>>> {
+    fn inner(&self) -> MutexGuard<'_, BySystem> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The refusal of the same, if it is not time to try again: with that time.
-    pub(crate) fn stands(&self, key: &SystemKey, object: &Desired, child: Option<&Child>) -> Option<(Finding, Duration)> {
+    pub(crate) fn stands(
+        &self,
+        key: &SystemKey,
+        object: &Desired,
+        child: Option<&Child>,
+    ) -> Option<(Finding, Duration)> {
         let inner = self.inner();
         let refusal = inner.get(key)?.get(&(object.kind, object.name.clone()))?;
-        let is_same = refusal.hash == object.hash && refusal.fingerprint == child.map(|child| child.fingerprint);
+        let is_same =
+            refusal.hash == object.hash && refusal.fingerprint == child.map(|child| child.fingerprint);
         let rest = refusal.until.saturating_duration_since(Instant::now());
         (is_same && !rest.is_zero()).then(|| (refusal.finding.clone(), rest))
     }

@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_port_whose_number_was_changed_is_replaced() {
-        let desired = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 1, "protocol": "TCP", "name": "http"}]}});
+        let desired =
+            json!({"spec": {"type": "ClusterIP", "ports": [{"port": 1, "protocol": "TCP", "name": "http"}]}});
         let live = json!({
             "metadata": {"uid": "u"},
             "spec": {"ports": [{"port": 2, "protocol": "TCP", "name": "http"}]},

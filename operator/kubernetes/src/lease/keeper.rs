@@ -25,7 +25,7 @@ impl Leadership {
     /// Until when whatever is begun now has to be done; none where this process does not lead.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self {
-            Self::Always => Some(Instant::now() + Duration::from_secs(3600)),
+            Self::Always => Some(Instant::now() + Duration::from_hours(1)),
             Self::ByLease(until) => (*until.borrow()).filter(|until| *until > Instant::now()),
         }
     }
@@ -94,9 +94,10 @@ impl Keeper {
             self.metrics.leader.set(i64::from(leads));
             // Waiting ones look more often than it is renewed, so that a released lease is taken soon.
             let pause = if leads { self.terms.renew } else { self.terms.renew.mul_f64(0.4) };
-            let pause = self.until.borrow().map_or(pause, |until| {
-                pause.min(until.saturating_duration_since(Instant::now()) / 2)
-            });
+            let pause = self
+                .until
+                .borrow()
+                .map_or(pause, |until| pause.min(until.saturating_duration_since(Instant::now()) / 2));
             tokio::select! {
                 () = &mut shutdown => break,
                 () = tokio::time::sleep(pause.max(Duration::from_millis(100))) => {}
@@ -141,15 +142,12 @@ impl Keeper {
         let parameters = PostParams::default();
         self.metrics.write("Lease", if *decision == Decision::Create { "create" } else { "update" });
         // The resource version that was read goes along, so that of two that try only one succeeds.
-        let written = match lease {
-            Some(lease) => {
-                let lease = Lease { spec: Some(spec), ..lease };
-                self.leases.replace(&self.terms.name, &parameters, &lease).await
-            }
-            None => {
-                let metadata = ObjectMeta { name: Some(self.terms.name.clone()), ..ObjectMeta::default() };
-                self.leases.create(&parameters, &Lease { metadata, spec: Some(spec) }).await
-            }
+        let written = if let Some(lease) = lease {
+            let lease = Lease { spec: Some(spec), ..lease };
+            self.leases.replace(&self.terms.name, &parameters, &lease).await
+        } else {
+            let metadata = ObjectMeta { name: Some(self.terms.name.clone()), ..ObjectMeta::default() };
+            self.leases.create(&parameters, &Lease { metadata, spec: Some(spec) }).await
         };
         match written {
             Ok(lease) => {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Clocks of two machines of a cluster differ by no more than this; who starts and finds a lease that is
 /// older by as much again need not watch it expire.
-pub(crate) const MAX_SKEW: Duration = Duration::from_secs(60);
+pub(crate) const MAX_SKEW: Duration = Duration::from_mins(1);
 
 /// What to do about the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,12 @@ pub(crate) enum Decision {
 }
 
 /// Decides from the lease as it was read, and from how long this process has seen it unchanged.
-pub(crate) fn decide(lease: Option<&LeaseSpec>, unchanged_for: Duration, me: &str, now: Timestamp) -> Decision {
+pub(crate) fn decide(
+    lease: Option<&LeaseSpec>,
+    unchanged_for: Duration,
+    me: &str,
+    now: Timestamp,
+) -> Decision {
     let Some(lease) = lease else { return Decision::Create };
     match lease.holder_identity.as_deref() {
         None | Some("") => Decision::Take,
@@ -54,7 +59,9 @@ fn has_expired(lease: &LeaseSpec, unchanged_for: Duration, now: Timestamp) -> bo
 }
 
 fn duration(lease: &LeaseSpec) -> Duration {
-    Duration::from_secs(lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(15))
+    Duration::from_secs(
+        lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(15),
+    )
 }
 
 /// How long a holder may act after it asked for the lease.
@@ -71,7 +78,9 @@ pub(crate) fn held(lease: Option<&LeaseSpec>, me: &str, duration: Duration, now:
         lease_duration_seconds: Some(i32::try_from(duration.as_secs().max(1)).unwrap_or(i32::MAX)),
         renew_time: Some(MicroTime(now)),
         acquire_time: if is_mine { previous.acquire_time } else { Some(MicroTime(now)) },
-        lease_transitions: Some(previous.lease_transitions.unwrap_or_default() + i32::from(!is_mine && lease.is_some())),
+        lease_transitions: Some(
+            previous.lease_transitions.unwrap_or_default() + i32::from(!is_mine && lease.is_some()),
+        ),
         ..previous
     }
 }

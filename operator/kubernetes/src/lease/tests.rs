@@ -103,7 +103,8 @@ impl World {
                 let is_release = lease.holder_identity.as_deref() == Some("");
                 if !lost && !candidate.gone && !is_release {
                     candidate.seen = Some((self.version, self.now));
-                    let until = asked + i64::try_from(valid_for(duration(&lease)).as_millis()).unwrap_or(i64::MAX);
+                    let until =
+                        asked + i64::try_from(valid_for(duration(&lease)).as_millis()).unwrap_or(i64::MAX);
                     candidate.until = Some(until);
                 }
             }
@@ -138,18 +139,14 @@ impl World {
             _ => self.now,
         };
         candidate.seen = Some((self.version, since));
-        let clock = Timestamp::from_millisecond(1_800_000_000_000 + self.now + candidate.clock_offset).expect("a time");
+        let clock = Timestamp::from_millisecond(1_800_000_000_000 + self.now + candidate.clock_offset)
+            .expect("a time");
         let unchanged = Duration::from_millis(u64::try_from(self.now - since).unwrap_or_default());
-        match decide(self.lease.as_ref(), unchanged, &name, clock) {
-            Decision::Wait => {
-                if candidate.until.is_some() {
-                    candidate.gone = true;
-                }
-            }
-            _ => {
-                let lease = held(self.lease.as_ref(), &name, Duration::from_secs(15), clock);
-                candidate.flight = Some((self.version, lease, self.now, self.now + delay, lost));
-            }
+        if decide(self.lease.as_ref(), unchanged, &name, clock) == Decision::Wait {
+            candidate.gone |= candidate.until.is_some();
+        } else {
+            let lease = held(self.lease.as_ref(), &name, Duration::from_secs(15), clock);
+            candidate.flight = Some((self.version, lease, self.now, self.now + delay, lost));
         }
     }
 }

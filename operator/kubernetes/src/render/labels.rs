@@ -22,10 +22,7 @@ pub(crate) const CONFIG_HASH: &str = "mcpsystem.io/config-hash";
 
 /// Labels that never change for a server of a system: selectors hold only these.
 pub(crate) fn selector(workload: &Workload, owner: &Owner) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (INSTANCE.to_owned(), owner.name.clone()),
-        (COMPONENT.to_owned(), workload.name.clone()),
-    ])
+    BTreeMap::from([(INSTANCE.to_owned(), owner.name.clone()), (COMPONENT.to_owned(), workload.name.clone())])
 }
 
 /// Labels of every object of a server.

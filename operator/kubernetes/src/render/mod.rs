@@ -13,7 +13,7 @@ mod service_monitor;
 mod volume_claim;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use labels::{APPLIED, COMPONENT, INSTANCE, MANAGED_BY, MANAGER, SELECTOR};
 
@@ -67,7 +67,8 @@ pub(crate) struct Desired {
 
 impl Desired {
     pub(crate) fn new(kind: Kind, server: &str, object: &impl Serialize) -> Self {
-        let body = serde_json::to_value(object).unwrap_or_else(|error| unreachable!("objects are JSON: {error}"));
+        let body =
+            serde_json::to_value(object).unwrap_or_else(|error| unreachable!("objects are JSON: {error}"));
         Self::from_value(kind, server, body)
     }
 
@@ -91,7 +92,11 @@ pub(crate) fn render(plan: &Plan, owner: &Owner, monitors: bool) -> Vec<Desired>
             objects.push(Desired::new(Kind::ConfigMap, server, &config_map::render(workload, config, owner)));
         }
         if let Some(volume) = &workload.volume {
-            objects.push(Desired::new(Kind::VolumeClaim, server, &volume_claim::render(workload, volume, owner)));
+            objects.push(Desired::new(
+                Kind::VolumeClaim,
+                server,
+                &volume_claim::render(workload, volume, owner),
+            ));
         }
         objects.push(Desired::new(Kind::Service, server, &service::render(workload, owner)));
         objects.push(Desired::new(Kind::Deployment, server, &deployment::render(workload, owner)));

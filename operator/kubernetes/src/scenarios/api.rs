@@ -32,7 +32,8 @@ impl Api {
                 let bytes = body.collect().await.expect("a body").to_bytes();
                 let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
                 let (code, value) = api.answer(&parts.method, parts.uri.path(), body);
-                let response = Response::builder().status(code).body(Body::from(value.to_string().into_bytes()));
+                let response =
+                    Response::builder().status(code).body(Body::from(value.to_string().into_bytes()));
                 reply.send_response(response.expect("a response"));
             }
         });
@@ -41,9 +42,12 @@ impl Api {
 
     fn answer(&self, method: &Method, path: &str, body: Value) -> (u16, Value) {
         let mut inner = self.0.lock().expect("not poisoned");
-        let short = path.trim_start_matches("/api/v1").trim_start_matches("/apis/").replace("/namespaces/test", "");
+        let short =
+            path.trim_start_matches("/api/v1").trim_start_matches("/apis/").replace("/namespaces/test", "");
         inner.calls.push(match *method {
-            Method::POST if short.ends_with("/events") => format!("EVENT {}", body["reason"].as_str().unwrap_or_default()),
+            Method::POST if short.ends_with("/events") => {
+                format!("EVENT {}", body["reason"].as_str().unwrap_or_default())
+            }
             _ => format!("{method} {}", short.trim_start_matches('/')),
         });
         if let Some((code, message)) = inner.refuses.get(path).filter(|_| *method != Method::GET).cloned() {
@@ -82,6 +86,13 @@ impl Api {
         }
     }
 
+    /// A resource version that is newer than all others.
+    pub(super) fn next_version(&self) -> String {
+        let mut inner = self.0.lock().expect("not poisoned");
+        inner.version += 1;
+        inner.version.to_string()
+    }
+
     /// The calls since the last time this was asked.
     pub(super) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().expect("not poisoned").calls)
@@ -92,9 +103,9 @@ impl Api {
         let mut inner = self.0.lock().expect("not poisoned");
         inner.version += 1;
         let version = inner.version;
-        let object = inner.objects.entry(path(kind, name)).or_insert_with(|| {
-            json!({"metadata": {"name": name, "namespace": "test", "uid": format!("uid-{version}")}})
-        });
+        let object = inner.objects.entry(path(kind, name)).or_insert_with(
+            || json!({"metadata": {"name": name, "namespace": "test", "uid": format!("uid-{version}")}}),
+        );
         change(object);
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let labels = &object["metadata"]["labels"];
@@ -138,12 +149,17 @@ pub(super) fn dynamic(object: &Value) -> DynamicObject {
 
 fn path(kind: Kind, name: &str) -> String {
     let resource = kind.resource();
-    let root = if resource.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", resource.api_version) };
+    let root = if resource.group.is_empty() {
+        "/api/v1".to_owned()
+    } else {
+        format!("/apis/{}", resource.api_version)
+    };
     format!("{root}/namespaces/test/{}/{name}", resource.plural)
 }
 
 fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
-    let status = json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
+    let status =
+        json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message});
     (code, status)
 }
 

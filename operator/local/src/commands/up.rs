@@ -28,6 +28,9 @@ pub async fn up(file: Option<&Path>, detach: bool) -> anyhow::Result<ExitCode> {
     let order = Order::read(file)?;
     let directories = Directories::new(&home()?, order.name(), &environment)?;
     let mut terminal = Terminal::new();
+    if environment("MCP_CPU_QUOTA").is_some_and(|quota| !quota.is_empty()) {
+        terminal.line("MCP_CPU_QUOTA is held for images; processes on this machine are not limited")?;
+    }
     if let Some(known) = Directories::known(&home()?, order.name()).filter(choose::is_supervised) {
         return renew(&known, order, &mut terminal, since).await;
     }

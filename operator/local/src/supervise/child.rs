@@ -9,10 +9,15 @@ use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+
+/// The environment of whoever started the system.
+type Variables = BTreeMap<String, String>;
 
 /// A process that runs.
 #[derive(Debug)]
@@ -21,16 +26,15 @@ pub(super) struct Running {
     pub(super) pid: u32,
     grace: Duration,
     container: Option<Container>,
-    pid_file: std::path::PathBuf,
+    /// The environment in which the container was started, and in which its runtime finds it again.
+    variables: Arc<Variables>,
+    pid_file: PathBuf,
 }
 
 impl Running {
     /// Starts it in a process group of its own, so that a Ctrl-C in the terminal reaches the supervisor
     /// alone and a signal reaches whatever the process starts.
-    pub(super) async fn start(
-        spec: &ProcessSpec,
-        variables: &BTreeMap<String, String>,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn start(spec: &ProcessSpec, variables: &Arc<Variables>) -> anyhow::Result<Self> {
         if let Some(config) = &spec.config {
             write_whole(&config.path, &config.text)?;
         }
@@ -42,13 +46,13 @@ impl Running {
         }
         if let Some(container) = &spec.container {
             // One of this name that is left over would keep the new one from starting.
-            command(container, &["rm", "--force", &container.name]).await;
+            command(container, &["rm", "--force", &container.name], variables).await;
         }
         let log = open_log(&spec.log).with_context(|| format!("{} cannot be written", spec.log.display()))?;
         let child = Command::new(&spec.program)
             .args(spec.args.iter().map(Value::text))
             .env_clear()
-            .envs(variables)
+            .envs(&**variables)
             .envs(spec.env.iter().map(|(name, value)| (name, value.text())))
             .current_dir(&spec.directory)
             .stdin(Stdio::null())
@@ -68,6 +72,7 @@ impl Running {
             pid,
             grace: Duration::from_secs(spec.grace_seconds.into()),
             container,
+            variables: variables.clone(),
             pid_file: spec.pid_file.clone(),
         })
     }
@@ -92,7 +97,7 @@ impl Running {
         let is_ended = async {
             if let Some(container) = &self.container {
                 let seconds = self.grace.as_secs().to_string();
-                command(container, &["stop", "--time", &seconds, &container.name]).await;
+                command(container, &["stop", "--time", &seconds, &container.name], &self.variables).await;
             }
             self.child.wait().await
         };
@@ -102,7 +107,7 @@ impl Running {
         };
         if !has_ended {
             if let Some(container) = &self.container {
-                command(container, &["rm", "--force", &container.name]).await;
+                command(container, &["rm", "--force", &container.name], &self.variables).await;
             }
             os::signal_group(self.pid, Signal::SIGKILL);
             let _ = self.child.wait().await;
@@ -117,9 +122,11 @@ impl Running {
     }
 }
 
-async fn command(container: &Container, arguments: &[&str]) {
+async fn command(container: &Container, arguments: &[&str], variables: &Variables) {
     let _ = Command::new(&container.runtime)
         .args(arguments)
+        .env_clear()
+        .envs(variables)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

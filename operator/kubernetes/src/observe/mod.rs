@@ -106,7 +106,8 @@ fn failure(
 ) -> (Option<Failure>, Option<Duration>) {
     let failing = |message: String| Some(Failure { reason: Reason::ServerFailing, message });
     // The least in the order of troubles, so that it does not matter which pod is looked at first.
-    let trouble = pods.iter().filter(|(_, pod)| !pod.deleting).filter_map(|(_, pod)| pod.trouble.as_ref()).min();
+    let trouble =
+        pods.iter().filter(|(_, pod)| !pod.deleting).filter_map(|(_, pod)| pod.trouble.as_ref()).min();
     let mut again = None;
     match trouble {
         Some(Trouble::Image(message) | Trouble::Container(message) | Trouble::Ends(message)) => {
@@ -119,7 +120,7 @@ fn failure(
                                volumes with the nodes; kubectl describe pod tells more";
                 return (failing(message.to_owned()), None);
             }
-            again = Some((PLACING - waited).max(Duration::from_secs(1)));
+            again = Some(PLACING.saturating_sub(waited).max(Duration::from_secs(1)));
         }
         None => {}
     }
@@ -134,3 +135,6 @@ fn failure(
     }
     (None, again)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! What pods and Deployments say, in words that stay the same while nothing happens.
+
+use super::*;
+use crate::cache::Cache;
+use crate::kind::SystemKey;
+use crate::render::tests::planned;
+use mcp_system_crds::read_one;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+
+/// Read once: the schema behind it takes its time.
+static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+    planned(
+        &read_one(
+            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
+              spec: {servers: {orchestrator: {enabled: false}, memory: {enabled: false}}}}",
+        )
+        .expect("accepted"),
+    )
+});
+
+fn object(name: &str, rest: Value) -> kube::core::DynamicObject {
+    let mut object = rest;
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["namespace"] = json!("test");
+    object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+    object["metadata"]["labels"] = json!({
+        "app.kubernetes.io/managed-by": "mcp-system-operator",
+        "app.kubernetes.io/instance": "demo",
+        "app.kubernetes.io/component": "tools",
+    });
+    serde_json::from_value(object).expect("an object")
+}
+
+/// The tools server as it is seen with this Deployment status and these pod statuses.
+fn seen(deployment: &Value, pods: &[Value], now: Timestamp) -> (ObservedServer, Option<Duration>) {
+    let cache = Cache::default();
+    cache.put(
+        Kind::Deployment,
+        object("demo-tools", json!({"metadata": {"generation": 2}, "status": deployment})),
+    );
+    for (index, status) in pods.iter().enumerate() {
+        let spec = json!({"containers": [{"name": "server", "image": "registry.example/tools:9"}]});
+        cache.put(Kind::Pod, object(&format!("demo-tools-{index}"), json!({"spec": spec, "status": status})));
+    }
+    let family = cache.family(&SystemKey::new("test", "demo"));
+    let mut seen = observe(&PLAN, "demo", &family, &BTreeMap::new(), now);
+    (seen.servers.remove("tools").expect("is planned"), seen.again)
+}
+
+fn message(pods: &[Value]) -> Option<String> {
+    seen(&json!({}), pods, Timestamp::now()).0.failure.map(|failure| failure.message)
+}
+
+fn waiting(reason: &str, message: &str, restarts: u32) -> Value {
+    json!({"containerStatuses": [{
+        "name": "server", "image": "other-name", "imageID": "", "ready": false, "restartCount": restarts,
+        "state": {"waiting": {"reason": reason, "message": message}},
+        "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+    }]})
+}
+
+fn running(restarts: u32) -> Value {
+    json!({"containerStatuses": [{
+        "name": "server", "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
+        "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+    }]})
+}
+
+fn terminated(reason: &str, code: i32, restarts: u32) -> Value {
+    json!({"containerStatuses": [{
+        "name": "server", "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
+        "state": {"terminated": {"exitCode": code, "reason": reason}},
+    }]})
+}
+
+#[test]
+fn a_deployment_is_current_when_all_its_copies_are() {
+    let current = |status: Value| seen(&status, &[], Timestamp::now()).0;
+    let server =
+        current(json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}));
+    assert_eq!((server.ready, server.running, server.current, server.answered), (1, 1, true, None));
+    assert!(
+        !current(json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}))
+            .current
+    );
+    assert!(
+        !current(json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 2}))
+            .current
+    );
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_one_situation() {
+    let expected = "the image registry.example/tools:9 cannot be pulled: check its name, the registry and the pull secrets";
+    for (reason, text) in [
+        ("ErrImagePull", "rpc error at 12:03"),
+        ("ImagePullBackOff", "Back-off 5m0s"),
+        ("InvalidImageName", ""),
+    ] {
+        assert_eq!(message(&[waiting(reason, text, 0)]).as_deref(), Some(expected));
+    }
+    assert_eq!(message(&[waiting("ContainerCreating", "", 0)]), None);
+}
+
+#[test]
+fn a_missing_secret_is_named() {
+    let pod = waiting("CreateContainerConfigError", "secret \"search\" not found", 0);
+    assert_eq!(message(&[pod]).as_deref(), Some("its container cannot be made: secret \"search\" not found"));
+}
+
+#[test]
+fn a_container_that_ends_again_and_again_is_one_situation_whatever_it_does_now() {
+    let expected = "it ends again and again: exit code 3; its log tells why";
+    for pod in [waiting("CrashLoopBackOff", "back-off 40s", 4), running(5), terminated("Error", 3, 6)] {
+        assert_eq!(message(&[pod]).as_deref(), Some(expected));
+    }
+    assert_eq!(message(&[running(1)]), None, "once is no loop");
+    let out_of_memory = message(&[terminated("OOMKilled", 137, 3)]).expect("a failure");
+    assert!(out_of_memory.contains("raise resources.limits.memory"), "{out_of_memory}");
+}
+
+#[test]
+fn a_ready_pod_has_no_trouble() {
+    let mut pod = running(9);
+    pod["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+    assert_eq!(message(&[pod]), None);
+}
+
+#[test]
+fn a_pod_without_a_node_is_a_failure_after_a_while() {
+    let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let pod = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]});
+    let at = |seconds: i64| {
+        let now = since + k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+        let (server, again) = seen(&json!({}), std::slice::from_ref(&pod), now);
+        (server.failure.is_some(), again)
+    };
+    assert_eq!(at(10), (false, Some(Duration::from_secs(20))));
+    assert_eq!(at(31), (true, None));
+}
+
+#[test]
+fn what_the_deployment_tells_counts_when_no_pod_tells_more() {
+    let slow = json!({"observedGeneration": 2, "conditions": [
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+    ]});
+    let failure = |pods: &[Value]| seen(&slow, pods, Timestamp::now()).0.failure.expect("a failure");
+    assert_eq!(failure(&[]).reason, Reason::ProgressDeadlineExceeded);
+    assert_eq!(failure(&[running(5)]).reason, Reason::ServerFailing);
+
+    let refused = |pod: &str, used: &str| {
+        let message = format!(
+            "pods \"{pod}\" is forbidden: exceeded quota: small, requested: cpu=1, used: cpu={used}, limited: cpu=2"
+        );
+        let status =
+            json!({"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]});
+        seen(&status, &[], Timestamp::now()).0.failure.expect("a failure").message
+    };
+    assert_eq!(refused("demo-tools-x1", "2"), "its pods are refused: exceeded quota: small");
+    assert_eq!(refused("demo-tools-x1", "2"), refused("demo-tools-y2", "1"));
+}
+
+proptest! {
+    /// Two pods of one broken template, in whatever phase each of them is: always the same words.
+    #[test]
+    fn phases_do_not_change_the_words(phases in prop::collection::vec(0..3usize, 2..4), restarts in 2..50u32) {
+        let pods: Vec<Value> = phases
+            .iter()
+            .map(|phase| match phase {
+                0 => waiting("CrashLoopBackOff", &format!("back-off {restarts}s"), restarts),
+                1 => running(restarts),
+                _ => terminated("Error", 3, restarts),
+            })
+            .collect();
+        let told = message(&pods);
+        prop_assert_eq!(told.as_deref(), Some("it ends again and again: exit code 3; its log tells why"));
+    }
+}
