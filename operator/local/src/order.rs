@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The file that is read when none is named and it is there.
 pub const DEFAULT_FILE: &str = "mcp-system.yaml";
@@ -60,12 +61,19 @@ impl Order {
         Ok(Settings::read(&|name: &str| self.variables.get(name).cloned())?)
     }
 
-    /// The program that runs images, where there is one.
+    /// The program that runs images, where there is one that answers. A client whose daemon does not run is
+    /// none. Not looked for when no server is an image.
     pub(crate) fn runtime(&self) -> Option<&'static str> {
         let path = self.variables.get("PATH")?;
-        ["docker", "podman"]
-            .into_iter()
-            .find(|name| std::env::split_paths(path).any(|folder| folder.join(name).is_file()))
+        if self.system.spec.extra_servers.iter().all(|extra| extra.image.is_none()) {
+            return None;
+        }
+        ["docker", "podman"].into_iter().find(|name| {
+            std::env::split_paths(path)
+                .map(|folder| folder.join(name))
+                .find(|program| program.is_file())
+                .is_some_and(|program| answers(&program))
+        })
     }
 
     /// The plan for this machine.
@@ -79,6 +87,13 @@ impl Order {
         }
         Ok(plan)
     }
+}
+
+/// Whether a container runtime is there to be used.
+fn answers(program: &Path) -> bool {
+    let mut info = Command::new(program);
+    info.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    info.status().is_ok_and(|status| status.success())
 }
 
 /// The system of a file, and the file that it is from.

@@ -114,7 +114,13 @@ fn own(system: &Validated, kind: ServerKind, port: u16, spec: &WorkloadSpec) -> 
         ServerKind::Orchestrator => {
             let gateway = servers.orchestrator.config.clone();
             let hosts = gateway.allowed_hosts.clone();
-            config_text(system, port, hosts, OrchestratorSettings { gateway, backends: backends(system) })
+            // Pods start further apart than processes, and Ready should mean that every tool is listed.
+            let settle_milliseconds = match system.target {
+                Target::Cluster { .. } => 10_000,
+                Target::Laptop { .. } => OrchestratorSettings::default().settle_milliseconds,
+            };
+            let settings = OrchestratorSettings { gateway, settle_milliseconds, backends: backends(system) };
+            config_text(system, port, hosts, settings)
         }
     };
     let is_memory = kind == ServerKind::Memory;

@@ -166,7 +166,7 @@ fn extra_server(extra: &ExtraServer, target: &Target) -> Result<ValidatedServer,
             Err("a process runs on a laptop only; a cluster needs an image or a url".to_owned())
         }
         Target::Laptop { container_runtime: None } if extra.image.is_some() => {
-            Err("an image needs docker or podman on the PATH; install one of them, or use process or url"
+            Err("an image needs docker or podman, installed and running; start one of them, or use process or url"
                 .to_owned())
         }
         _ => Ok(ValidatedServer::Extra { server: extra.clone(), port }),

@@ -6,13 +6,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the orchestrator: how it behaves, and the servers behind it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OrchestratorSettings {
     /// How it behaves; what a user sets.
     pub gateway: GatewaySettings,
+    /// Milliseconds after its start for which it waits, before it is ready, for servers that start beside
+    /// it. Default 1900; written by the plan.
+    pub settle_milliseconds: u32,
     /// The servers whose tools it offers, sorted by name; written by the plan.
     pub backends: Vec<Backend>,
+}
+
+impl Default for OrchestratorSettings {
+    fn default() -> Self {
+        Self { gateway: GatewaySettings::default(), settle_milliseconds: 1900, backends: Vec::new() }
+    }
 }
 
 /// How the orchestrator behaves towards clients and towards the servers behind it.

@@ -34,7 +34,9 @@ fn directives(level: LogLevel) -> String {
         LogLevel::Trace => LogLevel::Trace,
     };
     let quiet = QUIET.map(|name| format!("{name}={}", libraries.name()));
-    format!("{},{}", level.name(), quiet.join(","))
+    // A server that cannot be reached is an answer to who asked, and told there; here it would be an error.
+    let worker = if libraries == LogLevel::Error { ",rmcp::transport::worker=off" } else { "" };
+    format!("{},{}{worker}", level.name(), quiet.join(","))
 }
 
 #[cfg(test)]

@@ -20,9 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long after the start servers that never answered are waited for, by readiness and by a first list.
-/// Below the two seconds after which a check of health counts as failed.
-const SETTLE: Duration = Duration::from_millis(1_900);
+/// How long a first list waits for servers that start as well.
 const FIRST_LIST: Duration = Duration::from_secs(1);
 /// How long clients may use a list that some server is still missing from.
 const INCOMPLETE_TTL: Duration = Duration::from_secs(1);
@@ -54,6 +52,8 @@ struct Inner {
     catalog: RwLock<Arc<Catalog>>,
     /// True once every server has answered, or has been waited for long enough.
     settled: watch::Sender<bool>,
+    /// How long after the start servers that never answered are waited for by readiness.
+    settle: Duration,
     list_ttl: Duration,
     instructions: String,
 }
@@ -66,7 +66,8 @@ impl Gateway {
     pub fn new(config: &ServerConfig<OrchestratorSettings>, metrics: &Metrics) -> anyhow::Result<Self> {
         let client = http_client()?;
         let measures = Measures::new(metrics)?;
-        let OrchestratorSettings { gateway, backends } = &config.settings;
+        let OrchestratorSettings { gateway, settle_milliseconds, backends } = &config.settings;
+        let settle = Duration::from_millis((*settle_milliseconds).into());
         let backends: Vec<_> = backends
             .iter()
             .map(|backend| {
@@ -77,6 +78,7 @@ impl Gateway {
         Ok(Self(Arc::new(Inner {
             settled: watch::Sender::new(backends.is_empty()),
             catalog: RwLock::default(),
+            settle,
             list_ttl: Duration::from_secs(gateway.list_ttl_seconds.max(1).into()),
             instructions: instructions(&backends),
             backends,
@@ -87,7 +89,7 @@ impl Gateway {
     pub fn start(&self) -> Vec<AbortOnDropHandle<()>> {
         let waiting = self.clone();
         let settle = async move {
-            tokio::time::sleep(SETTLE).await;
+            tokio::time::sleep(waiting.0.settle).await;
             waiting.0.settled.send_replace(true);
         };
         let watching = self.0.backends.iter().map(|backend| {

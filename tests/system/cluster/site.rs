@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use mcp_system_tests::clients::{Clients, everything_image};
 use mcp_system_tests::cluster::{AuditEvent, Cluster, Stage};
+use mcp_system_tests::laptop;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -245,6 +246,7 @@ fn build_image(archive: &Path) -> Result<()> {
     let output = Command::new(repository().join("image"))
         .arg(format!("{repository_name}:{tag}"))
         .arg(archive)
+        .env("MCP_SYSTEM_BINARY", laptop::binary()?)
         .output()
         .context("cannot run ./image")?;
     ensure!(
