@@ -33,4 +33,4 @@ cluster *ARGS:
 
 # Accept changed snapshots
 accept:
-    INSTA_UPDATE=always cargo test --release --workspace -- --skip cluster:: --skip laptop::
+    INSTA_UPDATE=always cargo test --workspace -- --skip cluster:: --skip laptop:: --skip clients::
