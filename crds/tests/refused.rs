@@ -88,3 +88,14 @@ fn other_documents_are_passed_over() {
     let text = "kind: ConfigMap\napiVersion: v1\n---\napiVersion: mcpsystem.io/v1alpha1\nkind: McpSystem\nmetadata: {name: a}\nspec: {}\n";
     assert_eq!(read_one(text).expect("accepted").metadata.name.as_deref(), Some("a"));
 }
+
+#[test]
+fn every_system_that_the_readme_shows_is_accepted() {
+    let readme = std::fs::read_to_string(folder("../../README.md")).expect("readable");
+    let shown: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!shown.is_empty(), "the README shows no system");
+    for text in shown {
+        read_one(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    }
+}
