@@ -72,6 +72,16 @@ mod tests {
     }
 
     #[test]
+    fn the_chart_brings_the_same_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/mcp-system/files/mcpsystems.yaml");
+        let chart = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            chart == crd_yaml(),
+            "the chart's copy of the CRD is stale: run `just crd` and commit what it writes"
+        );
+    }
+
+    #[test]
     fn kubectl_apply_can_hold_it() {
         // `kubectl apply` keeps the whole object, as JSON, in an annotation of at most 262,144 bytes.
         let bytes = serde_json::to_vec(&crd()).expect("serializes").len();

@@ -1,3 +1,0 @@
-fn main() {
-    print!("{}", mcp_system_crds::crd_yaml());
-}
