@@ -85,6 +85,8 @@ pub(crate) enum Command {
     ///
     /// A setting is taken from the command line, else the environment, else the file, else its default.
     Serve(Serve),
+    /// Take the memory's data out, in, or back, or check it.
+    Memory(Memory),
     /// Print the version.
     Version,
     /// The supervisor in the background, which `up -d` starts.
@@ -126,7 +128,7 @@ pub(crate) enum Output {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Which server: orchestrator, memory or tools.
+    /// Which server: orchestrator, memory, tools or weaviate-direct.
     pub(crate) server: ServerKind,
     /// The file with its settings.
     #[arg(long)]
@@ -134,7 +136,8 @@ pub(crate) struct Serve {
     /// The address to bind. Default 127.0.0.1.
     #[arg(long)]
     pub(crate) bind: Option<IpAddr>,
-    /// The port to listen on. Default orchestrator 8002, memory 8003, tools 8006.
+    /// The port to listen on. Default orchestrator 8002, memory 8003, tools 8006, weaviate-direct
+    /// 8001.
     #[arg(long)]
     pub(crate) port: Option<u16>,
     /// The folder of what the server stores.
@@ -180,4 +183,88 @@ pub(crate) struct Operator {
     /// How it is logged: json or human.
     #[arg(long, env = "MCP_LOG_FORMAT", default_value = "json")]
     pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Memory {
+    /// The folder in which the memory server stores.
+    #[arg(long, global = true, env = "MCP_DATA_DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// The file with the server's settings: where they name a PostgreSQL database, that is meant.
+    #[arg(long, global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Mean the PostgreSQL database whose URL stands in the environment variable MCP_POSTGRES_URL.
+    #[arg(long, global = true, conflicts_with = "config")]
+    pub(crate) postgres: bool,
+    #[command(subcommand)]
+    pub(crate) command: MemoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemoryCommand {
+    /// Write everything as JSON Lines, while a server serves or without one.
+    Export {
+        /// Where to; without a file, standard output.
+        file: Option<PathBuf>,
+        /// Go on after the last whole line that the file holds, if one broke off.
+        #[arg(long, requires = "file")]
+        resume: bool,
+    },
+    /// Write everything into a file that is there verified or not at all, while a server serves or without one.
+    Backup {
+        /// The file to make.
+        file: PathBuf,
+        /// Go on with the one that broke off and left FILE.partial.
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Check that a backup is whole, and tell what it holds.
+    Verify {
+        /// The backup; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Add what a backup holds and is not there yet, while a server serves or without one; repeat it if it breaks off.
+    Import {
+        /// The backup; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Take a backup into a store that holds nothing, while a server serves or without one, and see that all of it is there.
+    Restore {
+        /// The backup; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Take all of a data folder into the PostgreSQL database of --config or --postgres, and see that it is there by
+    /// count and checksum; what is there already stays as it is. No server may use the folder meanwhile.
+    Move {
+        /// A file in which what was moved is told as well, such as a container's /dev/termination-log.
+        #[arg(long)]
+        report: Option<PathBuf>,
+    },
+    /// Take the tables to another version, so that the program of before can be used again. The server must be stopped.
+    Migrate {
+        /// The version: 1 or 2.
+        #[arg(long)]
+        to: i64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_docs_tell_to_type_can_be_typed() {
+        let docs = include_str!("../../docs/MEMORY.md");
+        let mut count = 0;
+        for block in docs.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            for line in block.lines().filter(|line| line.contains("mcp-system memory ")) {
+                let command = line.split(['#', '<', '>']).next().unwrap_or_default();
+                let words = command.split_whitespace().skip_while(|word| !word.ends_with("mcp-system"));
+                let parsed = Arguments::try_parse_from(words);
+                assert!(parsed.is_ok(), "{line}: {parsed:?}");
+                count += 1;
+            }
+        }
+        assert!(count >= 10, "only {count} commands");
+    }
 }

@@ -2,8 +2,10 @@
 //! stands in the crates that they call; nothing here must know more than their names.
 
 mod arguments;
+mod memory;
 mod operator;
 mod plan;
+mod progress;
 mod serve;
 
 use arguments::{Arguments, Command};
@@ -41,6 +43,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Crd => print(&mcp_system_crds::crd_yaml()),
         Command::Operator(options) => operator::operator(options),
         Command::Serve(options) => serve::serve(&options),
+        Command::Memory(arguments) => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?
+            .block_on(memory::memory(arguments)),
         Command::Version => print(&format!("mcp-system {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -3,7 +3,7 @@
 use crate::arguments::{Output, PlanTarget};
 use mcp_system_crds::McpSystem;
 use mcp_system_local as local;
-use mcp_system_plan::{Plan, Target, validate};
+use mcp_system_plan::{Observed, Plan, Target, validate};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Write;
@@ -60,7 +60,8 @@ pub(crate) fn plan(
 }
 
 fn cluster(system: &McpSystem, image: String) -> Side<ClusterPlan> {
-    match validate(system, &Target::Cluster { image }) {
+    // As for a system that is not there yet.
+    match validate(system, &Target::Cluster { image }, &Observed::default()) {
         Ok(validated) => {
             let plan = mcp_system_plan::plan(&validated);
             let objects = mcp_system_kubernetes::render_yaml(&plan, true);

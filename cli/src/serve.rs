@@ -2,10 +2,9 @@
 
 use crate::arguments::Serve;
 use mcp_system_config::{
-    MemorySettings, OrchestratorSettings, ServerConfig, ServerKind, Settings, ToolsSettings,
+    MemorySettings, OrchestratorSettings, ServerKind, Settings, ToolsSettings, WeaviateDirectSettings,
 };
-use mcp_system_kit::load::Overrides;
-use mcp_system_kit::{load, shutdown_signal, telemetry};
+use mcp_system_kit::{Overrides, Reloaded, shutdown_signal, telemetry};
 use std::process::ExitCode;
 
 /// Threads that serve requests. A server waits for others far more than it computes, and each thread costs
@@ -17,16 +16,20 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match options.server {
             ServerKind::Orchestrator => {
-                let config = settings::<OrchestratorSettings>(options)?;
-                mcp_system_orchestrator::serve(config, shutdown_signal()).await
+                let settings = settings::<OrchestratorSettings>(options)?;
+                mcp_system_orchestrator::serve(settings, shutdown_signal()).await
             }
             ServerKind::Memory => {
-                let config = settings::<MemorySettings>(options)?;
-                mcp_system_memory::serve(config, &options.data, shutdown_signal()).await
+                let settings = settings::<MemorySettings>(options)?;
+                mcp_system_memory::serve(settings, &options.data, shutdown_signal()).await
             }
             ServerKind::Tools => {
-                let config = settings::<ToolsSettings>(options)?;
-                mcp_system_tools::serve(config, shutdown_signal()).await
+                let settings = settings::<ToolsSettings>(options)?;
+                mcp_system_tools::serve(settings, shutdown_signal()).await
+            }
+            ServerKind::WeaviateDirect => {
+                let settings = settings::<WeaviateDirectSettings>(options)?;
+                mcp_system_weaviate_direct::serve(settings, shutdown_signal()).await
             }
         }
     })?;
@@ -34,10 +37,10 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads the settings, and logs from here on as they say.
-fn settings<S: Settings>(options: &Serve) -> anyhow::Result<ServerConfig<S>> {
+fn settings<S: Settings>(options: &Serve) -> anyhow::Result<Reloaded<S>> {
     let environment = |name: &str| std::env::var(name).ok();
     let overrides = Overrides { host: options.bind, port: options.port };
-    let config = load(options.config.as_deref(), &environment, overrides)?;
-    telemetry::init(&config.log)?;
-    Ok(config)
+    let settings = Reloaded::load(options.config.as_deref(), environment, overrides)?;
+    telemetry::init(&settings.current().log)?;
+    Ok(settings)
 }

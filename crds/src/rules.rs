@@ -29,12 +29,78 @@ pub(crate) fn env_var() -> Value {
     ])
 }
 
+/// The folders of a server that are the system's own, with what they hold: /tmp, settings and keys, data, the program.
+const TAKEN: &str =
+    "['/tmp', '/etc/mcp-system', '/var/lib/mcp-system', '/mcp-system', '/proc', '/sys', '/dev']";
+
+/// A path as a folder of plain names.
+const PLAIN_PATH: &str = "^(/[.]?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$";
+
+pub(crate) fn mount() -> Value {
+    json!([
+        {
+            "rule": "(has(self.configMap) ? 1 : 0) + (has(self.secret) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) == 1",
+            "message": "a mount is exactly one of configMap, secret and persistentVolumeClaim: keep one and remove the others",
+        },
+        {
+            "rule": format!("self.mountPath.matches('{PLAIN_PATH}')"),
+            "message": "mountPath is not the absolute path of a folder: write it as /etc/shop, without .. and without a slash at its end",
+        },
+        {
+            "rule": format!("!{TAKEN}.exists(p, (p + '/').startsWith(self.mountPath + '/') || (self.mountPath + '/').startsWith(p + '/'))"),
+            "message": "mountPath hides what the server itself needs there: choose a folder outside /tmp, /etc/mcp-system, /var/lib/mcp-system, /mcp-system, /proc, /sys and /dev that holds none of them, such as /etc/shop",
+        },
+    ])
+}
+
+pub(crate) fn mounts() -> Value {
+    json!([
+        {
+            "rule": "self.all(m, self.filter(n, (n.mountPath + '/').startsWith(m.mountPath + '/')).size() == 1)",
+            "message": "a mountPath is that of another mount or lies within it: give each a folder of its own",
+        },
+    ])
+}
+
+pub(crate) fn mounted_key() -> Value {
+    json!([
+        {
+            // No regular expression: there may be so many keys that the API server would not allow for its cost.
+            "rule": "!self.path.startsWith('/') && !self.path.contains('..')",
+            "message": "path leads out of the mounted folder: write it relative to mountPath, as shop.yaml, without ..",
+        },
+    ])
+}
+
+/// Rules of every server.
+pub(crate) fn workload() -> Value {
+    json!([written_claim()])
+}
+
+/// Two processes never write to one volume that they do not know to be shared.
+fn written_claim() -> Value {
+    json!({
+        "rule": "self.replicas == 1 || !has(self.mounts) || self.mounts.all(m, !has(m.persistentVolumeClaim) || m.persistentVolumeClaim.readOnly)",
+        "message": "a volume claim that is written to (readOnly: false) holds one replica: set replicas to 1, or readOnly to true",
+    })
+}
+
 pub(crate) fn memory_settings() -> Value {
     json!([
         {
             "rule": "self.pool.minSize <= self.pool.maxSize",
             "message": "pool.minSize is above pool.maxSize: lower minSize or raise maxSize",
         },
+    ])
+}
+
+pub(crate) fn weaviate_direct() -> Value {
+    json!([
+        {
+            "rule": "self.config.url.matches('^https?://[^/]+')",
+            "message": "weaviateDirect.config.url is not the address of a Weaviate: write http://weaviate:8080",
+        },
+        written_claim(),
     ])
 }
 
@@ -52,6 +118,11 @@ pub(crate) fn extra_server() -> Value {
             "rule": "!(self.name in ['orchestrator', 'memory', 'tools', 'weaviate-direct', 'operator'])",
             "message": "this name is that of a server of the system itself: choose another one",
         },
+        {
+            "rule": "!has(self.url) || !has(self.mounts) || self.mounts.size() == 0",
+            "message": "a url runs elsewhere, where nothing can be mounted: remove mounts, or run the server as an image",
+        },
+        written_claim(),
     ])
 }
 
@@ -60,6 +131,10 @@ pub(crate) fn storage() -> Value {
         {
             "rule": "self.type != 'Postgres' || has(self.postgres)",
             "message": "storage.type is Postgres, but storage.postgres is missing: say how the database is reached",
+        },
+        {
+            "rule": "!has(self.postgres) || !has(self.postgres.urlSecret.optional) || !self.postgres.urlSecret.optional",
+            "message": "storage.postgres.urlSecret cannot be optional: nothing is stored without a database",
         },
     ])
 }

@@ -1,9 +1,9 @@
 //! This project's own servers in a system.
 
-use crate::Workload;
 use crate::rules;
+use crate::{SecretKey, Workload};
 
-use mcp_system_config::{GatewaySettings, MemorySettings, ServerKind, ToolsSettings};
+use mcp_system_config::{GatewaySettings, MemorySettings, ServerKind, ToolsSettings, WeaviateDirectSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,7 @@ macro_rules! server {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", default)]
+        #[schemars(extend("x-kubernetes-validations" = rules::workload()))]
         pub struct $name {
             /// Whether it runs. Default true.
             pub enabled: bool,
@@ -75,22 +76,31 @@ server!(
     ToolsSettings
 );
 
-/// The weaviate-direct server. This version of the operator does not run it yet and says so.
+/// The weaviate-direct server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::weaviate_direct()))]
 pub struct WeaviateDirectServer {
     /// The port that it listens on, and that its Service has.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// Where Weaviate is reached.
-    #[schemars(length(max = 2048))]
-    pub url: String,
+    /// The key of a Secret that holds Weaviate's API key; without it no key is sent. On a laptop it is taken
+    /// from the environment variable that config.apiKeyEnv names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_secret: Option<SecretKey>,
     #[serde(flatten)]
     pub workload: Workload,
+    /// The server's own settings: where Weaviate is reached, among others.
+    pub config: WeaviateDirectSettings,
 }
 
 impl Default for WeaviateDirectServer {
     fn default() -> Self {
-        Self { port: 8001, url: "http://weaviate:8080".to_owned(), workload: Workload::default() }
+        Self {
+            port: ServerKind::WeaviateDirect.default_port(),
+            api_key_secret: None,
+            workload: Workload::default(),
+            config: WeaviateDirectSettings::default(),
+        }
     }
 }

@@ -111,6 +111,8 @@ pub enum Reason {
     ApplyFailed,
     /// A part of the spec is left out in this place.
     LeftOut,
+    /// Settings of the tools server cannot work; what they are about is left out.
+    InvalidTools,
 }
 
 impl Reason {
@@ -131,6 +133,7 @@ impl Reason {
             Self::ObjectNotOurs => "ObjectNotOurs",
             Self::ApplyFailed => "ApplyFailed",
             Self::LeftOut => "LeftOut",
+            Self::InvalidTools => "InvalidTools",
         }
     }
 }

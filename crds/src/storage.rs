@@ -14,7 +14,8 @@ pub struct Storage {
     pub type_: StorageType,
     /// The volume of embedded storage.
     pub embedded: EmbeddedStorage,
-    /// The database of Postgres storage. This version of the operator refuses it and says so.
+    /// The database of Postgres storage. What embedded storage held is moved there before the first server starts
+    /// on it, and the volume claim stays as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresStorage>,
 }
@@ -25,7 +26,7 @@ pub enum StorageType {
     /// A volume of the memory server's own; needs nothing installed, holds one replica.
     #[default]
     Embedded,
-    /// PostgreSQL with pgvector.
+    /// PostgreSQL with pgvector; holds any number of replicas.
     Postgres,
 }
 
@@ -66,8 +67,26 @@ pub enum ReclaimPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresStorage {
-    /// The key of a Secret that holds the connection URL.
+    /// The key of a Secret that holds the connection URL, such as `postgres://user:password@host:5432/database`. On a
+    /// laptop it is taken from the environment variable `MCP_POSTGRES_URL`, or from the file whose path stands in
+    /// `MCP_POSTGRES_URL_FILE`.
     pub url_secret: SecretKey,
+    /// A Weaviate that indexes the neural vectors in the database's place. The database stays the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaviate: Option<WeaviateIndex>,
+}
+
+/// A Weaviate that indexes vectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WeaviateIndex {
+    /// Its address: http://weaviate:8080.
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: String,
+    /// The key of a Secret that holds its API key; without it no key is sent. On a laptop it is taken from the
+    /// environment variable `WEAVIATE_API_KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_secret: Option<SecretKey>,
 }
 
 /// One key of a Secret in the system's namespace.

@@ -1,9 +1,9 @@
 //! The resource itself.
 
 use crate::rules;
-use crate::{ExtraServer, McpSystemStatus, Servers, Storage};
+use crate::{Callers, ExtraServer, McpSystemStatus, Servers, Storage};
 use kube::CustomResource;
-use mcp_system_config::{LogLevel, Resilience};
+use mcp_system_config::{LogLevel, Profiling, Resilience};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
     cel,
     doc = "A whole system of MCP servers: one endpoint, the servers behind it, and where memories are kept.",
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name becomes part of Service names: at most 40 lower-case letters, digits and dashes, a letter first"),
+    validation = Rule::new("!has(self.spec.callers) || self.spec.callers.secretRef.name != self.metadata.name + '-callers'").message("spec.callers.secretRef names the Secret that the operator makes for the system: put keys of your own into another one"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether every server answered an MCP request"),
     printcolumn(name = "Servers", type_ = "string", json_path = ".status.readyServers", description = "Ready servers of all"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", description = "Why it is ready or not"),
@@ -43,11 +44,16 @@ pub struct McpSystemSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub extra_servers: Vec<ExtraServer>,
+    /// Who may call the system. Default everybody who reaches its endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callers: Option<Callers>,
     /// Where memories are kept.
     pub storage: Storage,
     /// How the servers treat what they depend on.
     #[schemars(extend("x-kubernetes-validations" = rules::resilience()))]
     pub resilience: Resilience,
+    /// Whether this project's own servers can be profiled. With a port of your own, only one of them can on a laptop.
+    pub profiling: Profiling,
     /// How Prometheus finds the servers.
     pub monitoring: Monitoring,
     /// Whether every server is to stop; what is stored stays. Default false.

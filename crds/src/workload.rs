@@ -1,6 +1,6 @@
 //! What every server of a system can be told, its own or somebody else's.
 
-use crate::rules;
+use crate::{Mount, rules};
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 
 use schemars::JsonSchema;
@@ -23,6 +23,16 @@ pub struct Workload {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
+    /// Folders of files that the server reads. On a laptop nothing is mounted: what lies at that very path is read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 20),
+        extend(
+            "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["mountPath"],
+            "x-kubernetes-validations" = rules::mounts(),
+        )
+    )]
+    pub mounts: Vec<Mount>,
     /// Labels for the pods, besides those that the operator sets.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 50))]
@@ -61,6 +71,7 @@ impl Default for Workload {
             resources: Resources::default(),
             probes: Probes::default(),
             env: Vec::new(),
+            mounts: Vec::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             service: ServiceSettings::default(),

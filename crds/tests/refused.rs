@@ -90,12 +90,16 @@ fn other_documents_are_passed_over() {
 }
 
 #[test]
-fn every_system_that_the_readme_shows_is_accepted() {
-    let readme = std::fs::read_to_string(folder("../../README.md")).expect("readable");
-    let shown: Vec<&str> =
-        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!shown.is_empty(), "the README shows no system");
-    for text in shown {
-        read_one(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+fn every_system_that_the_readme_and_the_docs_show_is_accepted() {
+    for (page, least) in [("README.md", 2), ("docs/FILES.md", 1)] {
+        let text = std::fs::read_to_string(folder("../..").join(page)).expect("readable");
+        let shown: Vec<&str> =
+            text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        // The other files that they show are no systems.
+        let shown: Vec<&str> = shown.into_iter().filter(|text| text.contains("kind: McpSystem")).collect();
+        assert!(shown.len() >= least, "{page} shows only {} systems", shown.len());
+        for text in shown {
+            read_one(text).unwrap_or_else(|error| panic!("{page}: {error}\n{text}"));
+        }
     }
 }

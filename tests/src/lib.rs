@@ -20,6 +20,7 @@
 //! cargo cluster reclaim                     released volumes are emptied and offered anew
 //! cargo cluster down
 //! cargo cluster parts                       only build and install everything
+//! cargo cluster parts databases             only the databases; takes no root
 //! ```
 //! The whole cluster lives in a network namespace of its own, with mounts of its own; `down`, the end of a test run
 //! and Ctrl-C leave nothing behind but logs, in `/var/tmp/mcp-system-tests/logs` until the next start. After a SIGKILL
@@ -44,12 +45,20 @@
 //! resolves. Volumes are twelve local ones.
 //!
 //! # Beside the cluster
-//! [`laptop`] runs a system with `mcp-system up`, [`clients`] are the official MCP SDKs. The scenarios that use all of
-//! this are one test binary: `cargo test --test system`, with `-- laptop` for one group.
+//! [`laptop`] runs a system with `mcp-system up`, [`clients`] are the official MCP SDKs, [`databases`] are a real
+//! PostgreSQL, Weaviate and Redis, [`weights`] those of real models, [`conformance`] is the official conformance suite;
+//! [`endpoint`] stands in for what costs money to ask. The scenarios that use all of this are one test binary: `cargo test --test system`, with `-- laptop` for one group.
 
 mod cache;
 pub mod clients;
 pub mod cluster;
+pub mod conformance;
+pub mod databases;
+pub mod endpoint;
 pub mod laptop;
 pub mod ports;
+pub mod single;
 pub mod tied;
+pub mod weights;
+mod wheels;
+pub mod wire;

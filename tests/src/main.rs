@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Parser;
 use mcp_system_tests::cluster::{Cluster, Daemon, Image, Stage};
+use mcp_system_tests::databases;
 
 /// A real Kubernetes cluster in a network namespace of this machine.
 #[derive(Debug, Parser)]
@@ -25,7 +26,10 @@ enum Action {
     /// What runs, and where to look
     Status,
     /// Build and install every part, start nothing
-    Parts,
+    Parts {
+        /// Only these
+        which: Option<Parts>,
+    },
     /// kubectl as the administrator
     Kubectl(Arguments),
     /// Helm as the administrator
@@ -42,6 +46,15 @@ enum Action {
     Image { name: String, archive: PathBuf, programs: Vec<PathBuf> },
     /// Empty the volumes whose claims are gone and offer them anew
     Reclaim,
+}
+
+/// A group of parts.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Parts {
+    /// What a cluster is made of
+    Cluster,
+    /// PostgreSQL, Weaviate and Redis
+    Databases,
 }
 
 /// Handed on as they are.
@@ -66,7 +79,7 @@ fn act(action: Action) -> Result<ExitCode> {
         Action::Up { until, with_prometheus } => up(until, with_prometheus)?,
         Action::Down => Cluster::down()?,
         Action::Status => return status(),
-        Action::Parts => Cluster::build_parts()?,
+        Action::Parts { which } => parts(which)?,
         Action::Kubectl(arguments) => return run(Cluster::running()?.kubectl_command()?, &arguments),
         Action::Helm(arguments) => return run(Cluster::running()?.helm_command()?, &arguments),
         Action::Run { command, arguments } => return run(Cluster::running()?.client(&command)?, &arguments),
@@ -83,6 +96,16 @@ fn up(until: Stage, with_prometheus: bool) -> Result<()> {
         println!("Prometheus: {}", cluster.install_prometheus()?);
     }
     println!("up; try `cargo cluster status` and `cargo cluster kubectl -- get pods --all-namespaces`");
+    Ok(())
+}
+
+fn parts(which: Option<Parts>) -> Result<()> {
+    if !matches!(which, Some(Parts::Cluster)) {
+        databases::install()?;
+    }
+    if !matches!(which, Some(Parts::Databases)) {
+        Cluster::build_parts()?;
+    }
     Ok(())
 }
 

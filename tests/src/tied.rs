@@ -6,20 +6,24 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
-/// Runs a program until the pipe closes. The first line tells its process id.
+/// Runs a program until the pipe closes, then sends it a signal. The first line tells its process id.
 const UNTIL: &str = r#"
+signal=$1
+shift
 "$@" >&2 &
 child=$!
 echo "$child"
 exec >&2
 cat >/dev/null
-kill "$child" 2>/dev/null
+kill "-$signal" "$child" 2>/dev/null
 wait "$child"
 "#;
 
 /// Runs a program when the pipe closes.
 const AFTER: &str = r#"
+shift
 echo
 exec >&2
 cat >/dev/null
@@ -37,17 +41,25 @@ pub struct Tied {
 impl Tied {
     /// Runs the program for as long as this value lives. Its output goes where the command's error output goes.
     pub fn until_dropped(command: &Command) -> Result<Self> {
-        Self::start(UNTIL, command)
+        Self::until_signalled(command, Signal::SIGTERM)
+    }
+
+    /// The same, with the signal that ends this program at once.
+    pub fn until_signalled(command: &Command, signal: Signal) -> Result<Self> {
+        Self::start(UNTIL, signal, command)
     }
 
     /// Runs the program once this value is gone.
     pub fn after_drop(command: &Command) -> Result<Self> {
-        Self::start(AFTER, command)
+        Self::start(AFTER, Signal::SIGTERM, command)
     }
 
-    fn start(script: &str, command: &Command) -> Result<Self> {
+    fn start(script: &str, signal: Signal, command: &Command) -> Result<Self> {
         let mut shell = Command::new("sh");
-        shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+        shell
+            .args(["-c", script, "sh", signal.as_str().trim_start_matches("SIG")])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),

@@ -40,15 +40,26 @@ fn talks_to_a_real_server(sdk: Sdk, era: Era) -> Result<()> {
                 Step::call("echo", "echo", json!({"message": "hi"})),
             ]),
             Step::call("bad", "echo", json!({})),
+            Step::list_resources("resources"),
+            Step::read("text", "demo://resource/dynamic/text/1"),
+            Step::read("nothing", "demo://nothing"),
         ];
         let answers = clients.run(sdk, era, &server.url, &steps)?;
         ensure!(answers.tool_names("tools")?.contains(&"echo"), "no echo");
-        same("what ended when", &answers.order(), &["tools", "echo", "long", "bad"])?;
+        same(
+            "what ended when",
+            &answers.order(),
+            &["tools", "echo", "long", "bad", "resources", "text", "nothing"],
+        )?;
         same("an echo", &answers.of("echo")?.text()?, "Echo: hi")?;
         same("the notices of progress", &answers.progress("long").len(), &2)?;
         let complaint = answers.of("bad")?.complaint()?;
         ensure!(complaint.contains("-32602"), "a bad call: {complaint}");
-        Ok(())
+        let templates = answers.of("resources")?.result()?["templates"].to_string();
+        ensure!(templates.contains("demo://resource/dynamic/text/"), "the templates: {templates}");
+        let text = &answers.of("text")?.result()?["contents"][0]["uri"];
+        same("a resource", text, "demo://resource/dynamic/text/1")?;
+        answers.of("nothing")?.refusal().map(drop)
     })
 }
 

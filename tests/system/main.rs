@@ -10,10 +10,16 @@
 
 mod clients;
 mod cluster;
+mod conformance;
 mod conversation;
+mod crashes;
+mod every_tool;
 mod group;
 mod laptop;
+mod models;
 mod parts;
+mod replicas;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -24,7 +30,17 @@ use group::{Group, story};
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let groups = vec![clients::group(), laptop::group(), cluster::group()];
+    let groups = vec![
+        clients::group(),
+        conformance::group(),
+        every_tool::group(),
+        crashes::group(),
+        transfer::group(),
+        replicas::group(),
+        models::group(),
+        laptop::group(),
+        cluster::group(),
+    ];
 
     let mut trials = Vec::new();
     let mut endings = Vec::new();

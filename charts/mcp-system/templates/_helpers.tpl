@@ -48,6 +48,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: ["services", "configmaps", "serviceaccounts"]
   verbs: ["get", "list", "watch", "create", "patch", "delete"]
+# The keys of each system are made and never read: what stands in a Secret reaches pods alone.
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["create"]
 # Volume claims are made and grown; deleting is left to their owner references.
 - apiGroups: [""]
   resources: ["persistentvolumeclaims"]

@@ -7,7 +7,8 @@ mod home;
 
 use home::{Home, eventually, signal};
 use nix::sys::signal::Signal;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -129,13 +130,19 @@ fn a_changed_file_changes_just_what_differs() {
     home.run(&["up", "-d", "-f", &file]).succeeds();
     let (memory, tools, orchestrator) = (home.pid("memory"), home.pid("tools"), home.pid("orchestrator"));
 
+    let offered = || home.server("orchestrator")["tools"].as_i64().unwrap_or_default();
+    let before = offered();
+
+    // A server behind it reaches the orchestrator that runs.
     home.file(&extra);
     let up = home.run(&["up", "-d", "-f", &file]).succeeds();
-    assert!(up.contains("started: more") && up.contains("restarted: orchestrator"), "{up}");
-    assert_eq!((home.pid("memory"), home.pid("tools")), (memory, tools));
-    assert_ne!(home.pid("orchestrator"), orchestrator);
+    assert!(up.contains("started: more") && up.contains("given new settings: orchestrator"), "{up}");
     assert_eq!(home.state("more"), "ready");
-    assert!(home.server("more")["tools"].as_i64().unwrap() > 0);
+    let more = home.server("more")["tools"].as_i64().unwrap();
+    assert!(more > 0);
+    eventually("the orchestrator offers the tools of the new server as well", || offered() == before + more);
+    assert_eq!((home.pid("memory"), home.pid("tools")), (memory, tools));
+    assert_eq!(home.pid("orchestrator"), orchestrator);
 
     // A change that cannot be carried out touches nothing.
     let _holder = TcpListener::bind(("127.0.0.1", home.port(4))).unwrap();
@@ -173,6 +180,91 @@ fn a_missing_secret_keeps_one_server_from_starting_and_no_other() {
     assert_eq!(home.state("more"), "ready");
     let plan = home.with("MORE_TOKEN", "s3cret").run(&["plan", "-f", &file]).succeeds();
     assert!(plan.contains("MORE_TOKEN") && !plan.contains("s3cret"), "{plan}");
+}
+
+/// The HTTP status with which a server answers a call with this key, or without one.
+fn called(port: u16, key: Option<&str>) -> String {
+    let body = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"}, "io.modelcontextprotocol/clientCapabilities": {}}}}"#;
+    let authorization = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n\
+         mcp-method: tools/list\r\n{authorization}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn servers_take_only_calls_with_a_key_and_status_needs_none() {
+    let home = Home::new();
+    home.run(&["up", "-d"]).succeeds();
+    let callers = home.path().join("state/default/callers");
+    for name in ["keys.yaml", "orchestrator"] {
+        let mode = std::fs::metadata(callers.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let key = std::fs::read_to_string(callers.join("orchestrator")).unwrap();
+    assert_eq!(called(home.port(0), None), "200", "without keys of the user's, this machine may call");
+    for port in [home.port(1), home.port(2)] {
+        assert_eq!(called(port, None), "401");
+        assert_eq!(called(port, Some("0123456789abcdef")), "401");
+        assert_eq!(called(port, Some(&key)), "200");
+    }
+    assert_eq!(home.server("memory")["answered"], true);
+    assert!(home.server("memory")["tools"].as_i64().unwrap() > 0);
+    // One server alone comes up again with the keys that the others know.
+    let offered = home.server("orchestrator")["tools"].clone();
+    home.run(&["restart", "memory"]).succeeds();
+    assert_eq!(home.server("orchestrator")["tools"], offered);
+    assert_eq!(std::fs::read_to_string(callers.join("orchestrator")).unwrap(), key);
+}
+
+#[test]
+fn keys_of_the_user_guard_the_endpoint_and_reach_it_without_a_restart() {
+    let home = Home::new();
+    let file = home.file("callers: {secretRef: {name: team}}");
+    let message = home.run(&["up", "-d", "-f", &file]).fails();
+    assert!(message.contains("MCP_CALLERS_FILE") && message.contains("Secret team"), "{message}");
+    assert_eq!((home.state("orchestrator"), home.state("memory")), ("failed".to_owned(), "ready".to_owned()));
+
+    let keys = home.path().join("keys.yaml");
+    let write = |key: &str| {
+        let text = format!("keys: [{{principal: me, key: {key}, tenants: [mine]}}]");
+        std::fs::write(&keys, text).unwrap();
+    };
+    let (first, second) = ("first-key-of-the-user", "second-key-of-the-user");
+    write(first);
+    home.with("MCP_CALLERS_FILE", "keys.yaml").run(&["up", "-d", "-f", &file]).succeeds();
+    let endpoint = home.port(0);
+    assert_eq!((called(endpoint, None), called(endpoint, Some(first))), ("401".to_owned(), "200".to_owned()));
+    let pid = home.pid("orchestrator");
+    write(second);
+    eventually("the new key is taken", || called(endpoint, Some(second)) == "200");
+    assert_eq!(called(endpoint, Some(first)), "401");
+    assert_eq!(home.pid("orchestrator"), pid);
+}
+
+#[test]
+fn a_tool_that_cannot_work_is_told_and_the_system_runs() {
+    let home = Home::new();
+    let file = home.file(
+        "servers: {tools: {config: {userTools: [{name: silent, http: {url: 'https://a.example'}}, \
+         {name: weather, description: Tells the weather., http: {url: 'https://a.example/weather'}}]}}}",
+    );
+    let finding = "spec.servers.tools.config.userTools[silent]: description";
+    let plan = home.run(&["plan", "-f", &file]).succeeds();
+    assert_eq!(plan.matches(finding).count(), 2, "once for each side:\n{plan}");
+    home.run(&["up", "-d", "-f", &file]).succeeds();
+    let status = home.run(&["status"]).succeeds();
+    assert!(status.contains(finding) && !status.contains("userTools[weather]"), "{status}");
+    let conditions = home.report()["conditions"].clone();
+    let degraded = conditions.as_array().unwrap().iter().find(|it| it["type"] == "Degraded").unwrap();
+    assert_eq!((&degraded["status"], &degraded["reason"]), (&"True".into(), &"InvalidTools".into()));
 }
 
 #[test]

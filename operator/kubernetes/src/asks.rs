@@ -1,4 +1,4 @@
-//! Asks every server, in the background, whether it answers MCP requests.
+//! Asks every server, in the background, whether it answers MCP requests, or has answered its own.
 //!
 //! A server is asked when its pods change and then about once a minute. The last answer is kept; only one
 //! that differs has its system looked at again. A server counts as silent after three failures in a row.
@@ -7,7 +7,7 @@
 use crate::kind::SystemKey;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use mcp_system_probe::Answer;
+use mcp_system_probe::{Answer, Endpoint};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -36,7 +36,7 @@ pub(crate) struct Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) server: String,
-    pub(crate) url: String,
+    pub(crate) endpoint: Endpoint,
     /// Changes when whatever answers there is replaced; none while nothing can answer.
     pub(crate) incarnation: Option<u64>,
     /// What it told before this operator started.
@@ -60,7 +60,7 @@ struct Inner {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    url: String,
+    endpoint: Endpoint,
     incarnation: Option<u64>,
     told: Told,
     failures: u32,
@@ -125,12 +125,12 @@ impl Asks {
             let (this, client, queue, metrics) =
                 (self.clone(), client.clone(), queue.clone(), metrics.clone());
             tokio::spawn(async move {
-                let answer = mcp_system_probe::ask(&client, &entry.url, DEADLINE).await;
+                let answer = mcp_system_probe::ask(&client, &entry.endpoint, DEADLINE).await;
                 drop(permit);
                 let result = if answer.answered.is_ok() { "answered" } else { "silent" };
                 metrics.asks.with_label_values(&[result]).inc();
                 if let Err(error) = &answer.answered {
-                    tracing::debug!(system = %key, server, url = entry.url, error, "no answer");
+                    tracing::debug!(system = %key, server, url = entry.endpoint.url(), error, "no answer");
                 }
                 if this.record(&key, &server, &entry, answer) {
                     queue.add(key);
@@ -167,7 +167,7 @@ impl Asks {
         let Some(entry) = inner.entries.get_mut(key).and_then(|entries| entries.get_mut(server)) else {
             return false;
         };
-        if entry.due.is_some() || entry.url != asked.url || entry.incarnation != asked.incarnation {
+        if entry.due.is_some() || entry.endpoint != asked.endpoint || entry.incarnation != asked.incarnation {
             // It was replaced meanwhile, and is asked again already.
             return false;
         }
@@ -210,7 +210,7 @@ impl Inner {
 /// What is known of a server, brought up to date with what is asked of it now.
 fn updated(known: Option<Entry>, question: &Question, now: Instant) -> Entry {
     let fresh = |told: Told| Entry {
-        url: question.url.clone(),
+        endpoint: question.endpoint.clone(),
         incarnation: question.incarnation,
         told,
         failures: 0,
@@ -218,9 +218,11 @@ fn updated(known: Option<Entry>, question: &Question, now: Instant) -> Entry {
     };
     match known {
         _ if question.incarnation.is_none() => fresh(Told::default()),
-        Some(entry) if entry.url == question.url && entry.incarnation == question.incarnation => entry,
+        Some(entry) if entry.endpoint == question.endpoint && entry.incarnation == question.incarnation => {
+            entry
+        }
         // As long as something answers there, what was told last stands until it is asked again.
-        Some(entry) if entry.url == question.url => fresh(entry.told),
+        Some(entry) if entry.endpoint == question.endpoint => fresh(entry.told),
         Some(_) => fresh(Told::default()),
         None => fresh(question.before.clone()),
     }
@@ -265,7 +267,7 @@ mod tests {
     fn question(incarnation: Option<u64>) -> Question {
         Question {
             server: "memory".to_owned(),
-            url: "http://memory/mcp".to_owned(),
+            endpoint: Endpoint::Mcp("http://memory/mcp".to_owned()),
             incarnation,
             before: Told::default(),
         }

@@ -7,7 +7,7 @@ use crate::child::{Child, system_of, version};
 use crate::kind::{Kind, SystemKey};
 use crate::pod::Pod;
 use kube::core::DynamicObject;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A system as it was last seen.
@@ -38,6 +38,31 @@ struct Inner {
     families: HashMap<SystemKey, Family>,
     /// Where each object is kept, so that one whose labels were changed is found again.
     homes: HashMap<Place, SystemKey>,
+    gone: Gone,
+}
+
+/// The uids of objects whose end was seen not long ago. What the API answers to a write may arrive after the end of
+/// the object that it speaks of, which no watch would ever tell again.
+#[derive(Debug, Default)]
+struct Gone {
+    uids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Gone {
+    /// Far more than can go while an answer is on its way.
+    const MOST: usize = 4096;
+
+    fn note(&mut self, uid: &str) {
+        if self.uids.insert(uid.to_owned()) {
+            self.order.push_back(uid.to_owned());
+        }
+        if self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uids.remove(&oldest);
+        }
+    }
 }
 
 /// Names one object: kind, namespace, name.
@@ -121,6 +146,9 @@ impl Cache {
         let place = (kind, namespace, name);
         let key = system_of(&object.metadata);
         let mut inner = self.inner();
+        if object.metadata.uid.as_ref().is_some_and(|uid| inner.gone.uids.contains(uid)) {
+            return Vec::new();
+        }
         let mut affected = Vec::new();
         if let Some(home) = inner.homes.get(&place).filter(|home| Some(*home) != key.as_ref()).cloned() {
             inner.forget(&place);
@@ -140,15 +168,15 @@ impl Cache {
         affected
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object whose end was seen.
     pub(crate) fn remove(&self, kind: Kind, object: &DynamicObject) -> Option<SystemKey> {
         let metadata = &object.metadata;
-        self.remove_named(
-            kind,
-            metadata.namespace.as_deref()?,
-            metadata.name.as_deref()?,
-            metadata.uid.as_deref()?,
-        )
+        let uid = metadata.uid.as_deref()?;
+        // Nobody writes pods.
+        if kind != Kind::Pod {
+            self.inner().gone.note(uid);
+        }
+        self.remove_named(kind, metadata.namespace.as_deref()?, metadata.name.as_deref()?, uid)
     }
 
     /// Forgets the object of that name and uid, unless another one of that name is there by now.
@@ -326,6 +354,18 @@ mod tests {
         assert_eq!(cache.keep(Kind::Service, Some("elsewhere"), &HashSet::new()), []);
         assert_eq!(cache.keep(Kind::Service, None, &HashSet::new()), std::slice::from_ref(&key));
         assert!(cache.family(&key).objects.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_of_its_object_brings_nothing_back() {
+        let cache = Cache::default();
+        let key = SystemKey::new("test", "demo");
+        assert_eq!(cache.remove(Kind::Service, &service("6", 1, "demo")), None, "it was not known yet");
+        assert_eq!(cache.put(Kind::Service, service("5", 1, "demo")), []);
+        assert!(cache.family(&key).objects.is_empty());
+        let mut gone = Gone::default();
+        (0..2 * Gone::MOST).for_each(|number| gone.note(&number.to_string()));
+        assert_eq!((gone.uids.len(), gone.order.len()), (Gone::MOST, Gone::MOST));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! only facts and a fingerprint stay. Must not know what it should be.
 
 use crate::kind::{Kind, SystemKey};
-use crate::render::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
+use crate::render::{APPLIED, INSTANCE, MANAGED_BY, MANAGER, MOVED};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::DynamicObject;
@@ -58,12 +58,14 @@ pub(crate) struct Progress {
     pub(crate) refused: Option<String>,
 }
 
-/// What a claim holds that cannot be changed any more.
+/// What a claim holds that cannot be changed any more, and what was done with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Claim {
     pub(crate) size: Option<String>,
     pub(crate) storage_class_name: Option<String>,
     pub(crate) access_modes: Vec<String>,
+    /// Whether all that lies on it was moved into PostgreSQL.
+    pub(crate) moved: bool,
 }
 
 impl Child {
@@ -204,7 +206,9 @@ pub(crate) fn stable(message: &str) -> String {
 
 fn claim(object: &DynamicObject) -> Claim {
     let text = |pointer: &str| object.data.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let annotations = object.metadata.annotations.as_ref();
     Claim {
+        moved: annotations.is_some_and(|annotations| annotations.contains_key(MOVED)),
         size: text("/spec/resources/requests/storage"),
         storage_class_name: text("/spec/storageClassName"),
         access_modes: object

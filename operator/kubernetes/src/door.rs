@@ -68,6 +68,22 @@ impl Door {
         }
     }
 
+    /// Creates an object, and tells whether there was none of that name.
+    pub(crate) async fn create(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        object: &DynamicObject,
+    ) -> Result<bool, Error> {
+        let api = self.api(kind, namespace);
+        match self.write("create", kind.name(), name, api.create(&PostParams::default(), object)).await {
+            Ok(_) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Applies an object.
     pub(crate) async fn apply(
         &self,
@@ -90,12 +106,12 @@ impl Door {
         namespace: &str,
         name: &str,
         patch: &Value,
-    ) -> Result<(), Error> {
+    ) -> Result<DynamicObject, Error> {
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = self.api(kind, namespace);
         let patch = Patch::Strategic(patch);
-        self.write("patch", kind.name(), name, api.patch(name, &parameters, &patch)).await.map(drop)
+        self.write("patch", kind.name(), name, api.patch(name, &parameters, &patch)).await
     }
 
     /// Deletes the object of that uid, and what it controls with it.

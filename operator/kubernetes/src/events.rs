@@ -61,6 +61,15 @@ pub(crate) fn of_status(before: Option<&McpSystemStatus>, after: &McpSystemStatu
     {
         news.push(News::warning(reason(&condition.reason), "Reconcile", &condition.message));
     }
+    // What is left out of a system that runs all the same. Every other reason is told by what it leads to.
+    let degraded = ConditionType::Degraded;
+    if let Some(condition) = condition(Some(after), degraded)
+        && condition.status == "True"
+        && condition.reason == Reason::InvalidTools.name()
+        && said(before, degraded).as_ref() != Some(&condition.message)
+    {
+        news.push(News::warning(Reason::InvalidTools.name(), "Plan", &condition.message));
+    }
     let ready = ConditionType::Ready;
     if is(Some(after), ready) && !is(before, ready) {
         news.push(News::normal("Ready", "Observe", said(Some(after), ready).unwrap_or_default()));
@@ -138,6 +147,18 @@ pub(crate) fn of_changes(changes: &[Change]) -> Vec<News> {
             }
         })
         .collect()
+}
+
+/// What there is to tell of memories that were moved, and what the mover told.
+pub(crate) fn of_move(claim: &str, report: &str) -> News {
+    let report = if report.is_empty() { "moved" } else { report };
+    News::normal(
+        "Moved",
+        "Move",
+        format!(
+            "{report}; memories are served from PostgreSQL now, and the volume claim {claim} stays as it is"
+        ),
+    )
 }
 
 /// The Event that tells it.
@@ -239,6 +260,14 @@ mod tests {
             status(&[], vec![ServerStatus { desired: 0, ..server(0, None, Some("left out: a process")) }]);
         assert_eq!(reasons(None, &left_out), ["LeftOut"]);
         assert_eq!(reasons(Some(&left_out), &left_out), [""; 0]);
+    }
+
+    #[test]
+    fn tools_that_cannot_work_are_told_once() {
+        let degraded = |message| status(&[("Degraded", "True", "InvalidTools", message)], vec![]);
+        assert_eq!(reasons(None, &degraded("a")), ["InvalidTools"]);
+        assert_eq!(reasons(Some(&degraded("a")), &degraded("a")), [""; 0]);
+        assert_eq!(reasons(Some(&degraded("a")), &degraded("b")), ["InvalidTools"]);
     }
 
     #[test]

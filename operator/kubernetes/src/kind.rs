@@ -16,10 +16,12 @@ pub(crate) enum Kind {
     ServiceMonitor,
     /// Only watched: the Deployment's controller makes them.
     Pod,
+    /// Only created, and never read.
+    Secret,
 }
 
 impl Kind {
-    /// Every kind that every cluster knows.
+    /// Every kind that is watched on every cluster.
     pub(crate) const BUILT_IN: [Self; 6] = [
         Self::ServiceAccount,
         Self::ConfigMap,
@@ -39,14 +41,18 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::ServiceMonitor => "ServiceMonitor",
             Self::Pod => "Pod",
+            Self::Secret => "Secret",
         }
     }
 
     const fn group_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::ServiceAccount | Self::ConfigMap | Self::VolumeClaim | Self::Service | Self::Pod => {
-                ("", "v1")
-            }
+            Self::ServiceAccount
+            | Self::ConfigMap
+            | Self::VolumeClaim
+            | Self::Service
+            | Self::Pod
+            | Self::Secret => ("", "v1"),
             Self::Deployment => ("apps", "v1"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "v1"),
         }

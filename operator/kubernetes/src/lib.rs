@@ -14,6 +14,7 @@ mod door;
 mod error;
 mod events;
 mod http;
+mod keys;
 mod kind;
 mod lease;
 mod metrics;

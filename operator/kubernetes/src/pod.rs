@@ -4,7 +4,7 @@
 //! terminated, `CrashLoopBackOff`). Here the same situation always gives the same words.
 
 use crate::child::{label, stable};
-use crate::render::COMPONENT;
+use crate::render::{COMPONENT, MOVER};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
@@ -21,7 +21,22 @@ pub(crate) struct Pod {
     pub(crate) server: String,
     pub(crate) ready: bool,
     pub(crate) deleting: bool,
+    /// Since when it has a node and is to start there; none once it has started or ended.
+    pub(crate) placed: Option<Timestamp>,
+    /// Whether its volumes are mounted: whatever it mounts was there.
+    pub(crate) mounted: bool,
     pub(crate) trouble: Option<Trouble>,
+    /// How far it is with moving what its volume holds, where it does that first.
+    pub(crate) mover: Option<Mover>,
+}
+
+/// How far the container is that moves memories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mover {
+    /// It moves them.
+    Runs,
+    /// It is done, and told this.
+    Done(String),
 }
 
 /// What keeps a pod from being ready, by itself for ever.
@@ -45,14 +60,23 @@ impl Pod {
             .and_then(|status| serde_json::from_value(status.clone()).ok())
             .unwrap_or_default();
         let metadata = &object.metadata;
-        let ready = condition(&status, "Ready").is_some_and(|condition| condition.status == "True");
+        let is_true = |type_| condition(&status, type_).is_some_and(|condition| condition.status == "True");
+        let ready = is_true("Ready");
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             version: crate::child::version(metadata),
             server: label(metadata, COMPONENT).unwrap_or_default().to_owned(),
             ready,
             deleting: metadata.deletion_timestamp.is_some(),
+            placed: condition(&status, "PodScheduled")
+                .filter(|placed| placed.status == "True" && status.phase.as_deref() == Some("Pending"))
+                .and_then(|placed| placed.last_transition_time.as_ref())
+                .map(|time| time.0),
+            // True once there is a sandbox, which comes after the volumes and before any image. A kubelet before 1.29
+            // does not tell.
+            mounted: ready || is_true("PodReadyToStartContainers"),
             trouble: if ready { None } else { trouble(&status, object) },
+            mover: mover(&status),
         }
     }
 }
@@ -68,7 +92,19 @@ fn trouble(status: &PodStatus, object: &DynamicObject) -> Option<Trouble> {
         }
         return None;
     }
-    status.container_statuses.iter().flatten().find_map(|container| container_trouble(container, object))
+    let first = status.init_container_statuses.iter().flatten();
+    first
+        .chain(status.container_statuses.iter().flatten())
+        .find_map(|container| container_trouble(container, object))
+}
+
+fn mover(status: &PodStatus) -> Option<Mover> {
+    let mut first = status.init_container_statuses.iter().flatten();
+    let state = first.find(|container| container.name == MOVER)?.state.as_ref()?;
+    match &state.terminated {
+        Some(end) => (end.exit_code == 0).then(|| Mover::Done(end.message.clone().unwrap_or_default())),
+        None => state.running.as_ref().map(|_| Mover::Runs),
+    }
 }
 
 fn container_trouble(container: &ContainerStatus, object: &DynamicObject) -> Option<Trouble> {
@@ -104,6 +140,14 @@ fn container_trouble(container: &ContainerStatus, object: &DynamicObject) -> Opt
     let ended = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
         state.and_then(|state| state.terminated.as_ref()).cloned()
     };
+    if container.name == MOVER {
+        return match ended(state) {
+            Some(end) if end.exit_code == 0 => None,
+            end => {
+                Some(Trouble::Ends(unmoved(end.or_else(|| ended(container.last_state.as_ref())).as_ref())))
+            }
+        };
+    }
     let end = ended(state).or_else(|| ended(container.last_state.as_ref()));
     Some(Trouble::Ends(how(end.as_ref())))
 }
@@ -112,14 +156,27 @@ fn container_trouble(container: &ContainerStatus, object: &DynamicObject) -> Opt
 fn image(container: &ContainerStatus, object: &DynamicObject) -> String {
     object
         .data
-        .pointer("/spec/containers")
-        .and_then(|containers| containers.as_array())
-        .and_then(|containers| {
-            containers.iter().find(|spec| spec["name"].as_str() == Some(container.name.as_str()))
-        })
+        .get("spec")
+        .into_iter()
+        .flat_map(|spec| ["initContainers", "containers"].map(|list| spec[list].as_array()))
+        .flatten()
+        .flatten()
+        .find(|spec| spec["name"].as_str() == Some(container.name.as_str()))
         .and_then(|spec| spec["image"].as_str())
         .unwrap_or(&container.image)
         .to_owned()
+}
+
+/// Why memories could not be moved: the last line that the mover wrote.
+fn unmoved(end: Option<&ContainerStateTerminated>) -> String {
+    let written = end.and_then(|end| end.message.as_deref()).unwrap_or_default();
+    match written.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => format!(
+            "its memories cannot be moved to PostgreSQL: {}",
+            line.trim().trim_start_matches("error: ")
+        ),
+        None => how(end),
+    }
 }
 
 fn how(end: Option<&ContainerStateTerminated>) -> String {

@@ -2,20 +2,22 @@
 //!
 //! Only applying and telling touch the API; at rest neither does. Must not know watches, queues or leases.
 
-use crate::apply::{Applied, Refusals, Tools, apply, retain_claims};
+use crate::apply::{Applied, Refusals, Tools, apply, note_moved, retain_claims};
 use crate::asks::{Asks, Question, Told};
 use crate::cache::{Cache, Family, System};
 use crate::door::Door;
 use crate::error::Error;
 use crate::events::{self, News};
+use crate::keys::{self, Keys};
 use crate::kind::SystemKey;
 use crate::metrics::Metrics;
-use crate::observe::{incarnation, observe};
+use crate::observe::{embedded, incarnation, moved, observe};
 use crate::render::{Owner, render};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy};
 use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, status, validate};
+use mcp_system_probe::Endpoint;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) cache: Arc<Cache>,
     pub(crate) asks: Arc<Asks>,
     pub(crate) refusals: Refusals,
+    pub(crate) keys: Keys,
     pub(crate) metrics: Arc<Metrics>,
     /// The image of servers whose system names none.
     pub(crate) target: Target,
@@ -71,16 +74,19 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
         // What belonged to it goes by its owner references.
         context.asks.forget(key);
         context.refusals.forget(key);
+        context.keys.forget(key);
         return Looked::new("gone", Next::Rest);
     };
-    let resource: McpSystem = match serde_json::from_str(&system.text) {
+    let resource: Box<McpSystem> = match serde_json::from_str(&system.text) {
         Ok(resource) => resource,
         Err(error) => return unreadable(context, key, &system, &error).await,
     };
     let previous = resource.status.clone();
 
     // Validate.
-    let validated = match validate(&resource, &context.target) {
+    let embedded = embedded(&key.name, &context.cache.family(key));
+    let mut observed = Observed { embedded, ..Observed::default() };
+    let validated = match validate(&resource, &context.target, &observed) {
         Ok(validated) => validated,
         Err(findings) => {
             return invalid(context, key, &system, previous.as_ref(), &findings, "invalid").await;
@@ -94,7 +100,10 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     let owner = Owner { namespace: key.namespace.clone(), name: key.name.clone(), uid: system.uid.clone() };
     let desired = render(&plan, &owner, context.monitors.load(Ordering::Relaxed));
     let tools = Tools { door: &context.door, cache: &context.cache, refusals: &context.refusals };
-    let mut applied = apply(tools, key, &owner, &desired).await;
+    let mut applied = Applied::default();
+    // Before the pods that mount it.
+    keys::ensure(&context.keys, tools, key, &owner, &plan, &mut applied).await;
+    apply(tools, key, &owner, &desired, &mut applied).await;
     if resource.spec.storage.embedded.reclaim_policy == ReclaimPolicy::Retain {
         retain_claims(tools, key, &owner, &desired, &mut applied).await;
     }
@@ -105,12 +114,16 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     let told = context.asks.set(key, questions(&plan, &key.name, &family, previous.as_ref()));
     let now = Timestamp::now();
     let seen = observe(&plan, &key.name, &family, &told, now);
-    let observed = Observed {
-        servers: seen.servers,
-        problems: std::mem::take(&mut applied.problems),
-        shortfalls: std::mem::take(&mut applied.shortfalls),
-    };
+    observed.servers = seen.servers;
+    observed.problems = std::mem::take(&mut applied.problems);
+    observed.shortfalls = std::mem::take(&mut applied.shortfalls);
     let mut news = events::of_changes(&applied.changes);
+    if let Some((workload, report)) = moved(&plan, &key.name, &family) {
+        let claim = owner.object_name(&workload.name);
+        if note_moved(tools, &owner, &claim, &family, now, &mut applied).await {
+            news.push(events::of_move(&claim, report));
+        }
+    }
     let is_interrupted = !applied.errors.is_empty();
     // What could not be tried says nothing of the new generation: that is told when it was.
     if !is_interrupted {
@@ -156,13 +169,16 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
     };
     let workloads = plan.workloads.iter().map(|workload| Question {
         server: workload.name.clone(),
-        url: workload.endpoint.clone(),
+        endpoint: match &workload.self_check {
+            Some(url) => Endpoint::SelfCheck(url.clone()),
+            None => Endpoint::Mcp(workload.endpoint.clone()),
+        },
         incarnation: incarnation(name, workload, family).filter(|_| workload.replicas > 0),
         before: before(&workload.name),
     });
     let remotes = plan.remotes.iter().map(|remote| Question {
         server: remote.name.clone(),
-        url: remote.url.clone(),
+        endpoint: Endpoint::Mcp(remote.url.clone()),
         incarnation: Some(0).filter(|_| !plan.suspended),
         before: before(&remote.name),
     });

@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::controller;
 use crate::door::Door;
 use crate::http;
+use crate::keys::Keys;
 use crate::kind::Kind;
 use crate::lease::keeper::{Keeper, Leadership, Terms};
 use crate::metrics::Metrics;
@@ -77,6 +78,7 @@ async fn run_with(
         cache: sink.cache.clone(),
         asks: Arc::new(Asks::new(options.probe_interval)),
         refusals: Refusals::default(),
+        keys: Keys::default(),
         metrics: metrics.clone(),
         target: Target::Cluster { image: options.image.clone() },
         monitors: AtomicBool::new(false),

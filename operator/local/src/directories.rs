@@ -5,7 +5,8 @@ use mcp_system_crds::config::Lookup;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The longest path of a Unix socket that every system takes (macOS: 104 bytes with the closing zero).
@@ -94,6 +95,11 @@ impl Directories {
         self.root.join("config")
     }
 
+    /// The keys that are made for the system.
+    pub(crate) fn callers(&self) -> PathBuf {
+        self.root.join("callers")
+    }
+
     /// What a server stores.
     pub(crate) fn data(&self, server: &str) -> PathBuf {
         self.root.join("data").join(server)
@@ -143,10 +149,14 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    fs::write(&new, text)
-        .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(0o600)))
-        .and_then(|()| fs::rename(&new, path))
-        .with_context(|| format!("{} cannot be written", path.display()))
+    let write = || {
+        // One that was left behind may be readable for others.
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&new, path)
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// In the directory of the system, unless that makes the path longer than a socket's may be.

@@ -7,7 +7,7 @@
 //! - `supervise` carries them out: one task a server; `observe` asks; `facts` holds what is known;
 //! - `report` is the status as a cluster would have it, plus the processes; `view` makes text of it (pure);
 //! - `control` is the socket between a command and the supervisor; `commands` are what a person types;
-//! - `directories`, `pids`, `ports`, `os` are this machine's files, processes and sockets.
+//! - `directories`, `secrets`, `pids`, `ports`, `os` are this machine's files, processes and sockets.
 
 mod choose;
 mod commands;
@@ -23,6 +23,7 @@ mod ports;
 mod render;
 mod report;
 mod run;
+mod secrets;
 mod settings;
 mod supervise;
 mod tail;

@@ -3,7 +3,7 @@
 
 use crate::render::ProcessSpec;
 use anyhow::Context;
-use mcp_system_probe::Answer;
+use mcp_system_probe::{Answer, Endpoint};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,9 +58,9 @@ impl Observer {
         }
     }
 
-    /// Sends an MCP request to a server on this machine.
-    pub(crate) async fn ask(&self, url: &str) -> Answer {
-        mcp_system_probe::ask(&self.local, url, MCP_DEADLINE).await
+    /// Asks a server on this machine whether it answers MCP requests.
+    pub(crate) async fn ask(&self, endpoint: &Endpoint) -> Answer {
+        mcp_system_probe::ask(&self.local, endpoint, MCP_DEADLINE).await
     }
 
     /// Sends an MCP request to a server that runs elsewhere.
@@ -71,7 +71,8 @@ impl Observer {
                 tokio::task::spawn_blocking(mcp_system_probe::client).await.context("the task ended")?
             })
             .await;
-        mcp_system_probe::ask(client.unwrap_or(&self.local), url, MCP_DEADLINE).await
+        let endpoint = Endpoint::Mcp(url.to_owned());
+        mcp_system_probe::ask(client.unwrap_or(&self.local), &endpoint, MCP_DEADLINE).await
     }
 
     async fn get(&self, url: &str, deadline: Duration) -> Result<(), String> {

@@ -1,10 +1,12 @@
 //! What is to run: a system, the folder that it starts from, and the environment of whoever asked. Travels
 //! from `up` to the supervisor, which never reads the file itself.
 
+use crate::directories::Directories;
 use crate::settings::{Settings, check_server, override_system};
 use anyhow::{Context, bail};
 use mcp_system_crds::McpSystem;
-use mcp_system_plan::{Finding, Plan, Target, plan, validate};
+use mcp_system_crds::config::{MOVED_FILE, ServerKind};
+use mcp_system_plan::{Embedded, Finding, Observed, Plan, Target, plan, validate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -20,7 +22,7 @@ pub const BUILT_IN: &str = "default";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// The system, with the overrides of the environment in it.
-    pub(crate) system: McpSystem,
+    pub(crate) system: Box<McpSystem>,
     /// The file that describes it; none for the built-in one.
     pub(crate) file: Option<PathBuf>,
     /// The folder that relative paths of the file start from.
@@ -48,7 +50,7 @@ impl Order {
         Settings::read(&lookup)?;
         let file = file.map(std::path::absolute).transpose()?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_owned();
-        Ok(Self { system, file, base, variables })
+        Ok(Self { system: Box::new(system), file, base, variables })
     }
 
     /// The system's name.
@@ -77,15 +79,30 @@ impl Order {
     }
 
     /// The plan for this machine.
-    pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
-        let target = Target::Laptop { container_runtime: self.runtime().map(str::to_owned) };
-        let validated = validate(&self.system, &target).map_err(|findings| refused(&findings))?;
+    pub(crate) fn plan(&self, directories: &Directories) -> anyhow::Result<Plan> {
+        let target = Target::Laptop {
+            container_runtime: self.runtime().map(str::to_owned),
+            folder: directories.root.clone(),
+        };
+        let observed = Observed { embedded: embedded(directories), ..Observed::default() };
+        let validated = validate(&self.system, &target, &observed).map_err(|findings| refused(&findings))?;
         let plan = plan(&validated);
         let lookup = |name: &str| self.variables.get(name).cloned();
         for kind in plan.workloads.iter().filter_map(mcp_system_plan::Workload::kind) {
             check_server(kind, &lookup)?;
         }
         Ok(plan)
+    }
+}
+
+/// What is there of embedded storage.
+fn embedded(directories: &Directories) -> Embedded {
+    let data = directories.data(ServerKind::Memory.name());
+    let has_any = std::fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
+    match has_any {
+        false => Embedded::Absent,
+        true if data.join(MOVED_FILE).exists() => Embedded::Moved,
+        true => Embedded::Present,
     }
 }
 
@@ -139,9 +156,14 @@ mod tests {
 
     #[test]
     fn the_built_in_system_has_the_three_servers() {
-        let order =
-            Order { system: built_in(), file: None, base: PathBuf::from("/"), variables: BTreeMap::new() };
-        let plan = order.plan().unwrap();
+        let order = Order {
+            system: Box::new(built_in()),
+            file: None,
+            base: PathBuf::from("/"),
+            variables: BTreeMap::new(),
+        };
+        let directories = Directories::new(Path::new("/state"), BUILT_IN, &|_| None).unwrap();
+        let plan = order.plan(&directories).unwrap();
         let names: Vec<&str> = plan.workloads.iter().map(|workload| workload.name.as_str()).collect();
         assert_eq!(names, ["memory", "tools", "orchestrator"]);
         assert_eq!(plan.url.as_deref(), Some("http://127.0.0.1:8002/mcp"));

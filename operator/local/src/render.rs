@@ -5,7 +5,11 @@ use crate::directories::Directories;
 use crate::expand::expand;
 use mcp_system_crds::PullPolicy;
 use mcp_system_crds::config::ServerKind;
-use mcp_system_plan::{EnvValue, Health, Image, Plan, Run, Workload, parse_cpu, parse_memory};
+use mcp_system_plan::{
+    EnvValue, FromEnvironment, Health, Image, MountSource, Plan, Run, SecretFile, SecretSource, Workload,
+    parse_cpu, parse_memory,
+};
+use mcp_system_probe::Endpoint;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -69,9 +73,15 @@ pub(crate) struct ProcessSpec {
     /// The file that it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) config: Option<Config>,
+    /// The files with secrets that it reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secrets: Vec<Secret>,
     /// Where it stores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<PathBuf>,
+    /// What is to be done once, before its first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) moves: Option<Move>,
     /// Its log.
     pub(crate) log: PathBuf,
     /// Its PID file.
@@ -80,6 +90,9 @@ pub(crate) struct ProcessSpec {
     pub(crate) port: u16,
     /// Its MCP endpoint.
     pub(crate) endpoint: String,
+    /// Where one of the project's own servers tells what came of its last MCP request to itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) self_check: Option<String>,
     /// Where it tells its health; without it, its open port is its health.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<HealthUrls>,
@@ -96,6 +109,16 @@ pub(crate) struct ProcessSpec {
     pub(crate) container: Option<Container>,
 }
 
+/// Memories that are moved into the database of the server's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Move {
+    /// The data folder that they lie in.
+    pub(crate) from: PathBuf,
+    /// The arguments of this program that move them.
+    pub(crate) args: Vec<String>,
+}
+
 /// The file that a server reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,6 +127,26 @@ pub(crate) struct Config {
     pub(crate) text: String,
     /// A hash of those settings that a running server cannot take over.
     pub(crate) restart_hash: String,
+}
+
+/// A file with a secret that a server reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Secret {
+    pub(crate) path: PathBuf,
+    pub(crate) content: Content,
+}
+
+/// What stands in such a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Content {
+    /// It is made once for the whole system.
+    Made,
+    /// This text.
+    Text(Value),
+    /// Whatever stands in that file.
+    Of(PathBuf),
 }
 
 /// Where a server tells its health.
@@ -150,7 +193,7 @@ impl Value {
     }
 
     /// What the environment holds may be a secret.
-    fn from_environment(text: &str) -> Self {
+    pub(crate) fn from_environment(text: &str) -> Self {
         Self::Secret { text: text.to_owned(), shown: "(taken from the environment)".to_owned() }
     }
 
@@ -186,11 +229,25 @@ impl Serialize for Value {
 }
 
 impl ProcessSpec {
-    /// Whether a process of this spec can go on running under `new`, at most with another file to read.
+    /// How it is found out whether it answers MCP requests.
+    pub(crate) fn question(&self) -> Endpoint {
+        match &self.self_check {
+            Some(url) => Endpoint::SelfCheck(url.clone()),
+            None => Endpoint::Mcp(self.endpoint.clone()),
+        }
+    }
+
+    /// Whether the files that it reads hold the same.
+    pub(crate) fn reads_the_same(&self, new: &Self) -> bool {
+        self.config == new.config && self.secrets == new.secrets
+    }
+
+    /// Whether a process of this spec can go on running under `new`, at most with other texts in the files
+    /// that it reads.
     pub(crate) fn can_become(&self, new: &Self) -> bool {
         let hash = |spec: &Self| spec.config.as_ref().map(|config| config.restart_hash.clone());
-        hash(self) == hash(new)
-            && Self { config: None, ..self.clone() } == Self { config: None, ..new.clone() }
+        let rest = |spec: &Self| Self { config: None, secrets: Vec::new(), moves: None, ..spec.clone() };
+        hash(self) == hash(new) && rest(self) == rest(new)
     }
 }
 
@@ -214,7 +271,10 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
         text: config.text.clone(),
         restart_hash: config.restart_hash.clone(),
     });
-    let data = workload.volume.is_some().then(|| directories.data(&workload.name));
+    let secrets = secrets(workload, place)?;
+    let folder = workload.volume.is_some().then(|| directories.data(&workload.name));
+    let (moves, data) = if workload.moves { (folder, None) } else { (None, folder) };
+    let moves = moves.zip(config.as_ref()).map(|(from, config)| moving(from, config));
     let mut container = None;
     let (program, args, directory) = match &workload.run {
         Run::Serve { kind, .. } => {
@@ -249,11 +309,14 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
         env,
         directory,
         config,
+        secrets,
         data,
+        moves,
         log: directories.log(&workload.name),
         pid_file: directories.pid(&workload.name),
         port: workload.port,
         endpoint: workload.endpoint.clone(),
+        self_check: workload.self_check.clone(),
         health: match &workload.health {
             Health::Http { ready, live } => {
                 let url = |path: &str| format!("http://127.0.0.1:{}{path}", workload.port);
@@ -273,10 +336,16 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
     })
 }
 
+fn moving(from: PathBuf, config: &Config) -> Move {
+    let text = |path: &Path| path.display().to_string();
+    let args = ["memory", "move", "--config", &text(&config.path), "--data", &text(&from)].map(str::to_owned);
+    Move { args: args.to_vec(), from }
+}
+
 /// Whether a variable of the environment is one that the project's own servers read, and that is not part
 /// of their arguments or files already. When its value changes, they are replaced.
 fn is_server_variable(name: &str) -> bool {
-    const OF_SERVERS: [&str; 11] = [
+    const OF_SERVERS: [&str; 12] = [
         "MCP_BATCH_SIZE",
         "MCP_CACHE_SIZE",
         "MCP_CACHE_TTL",
@@ -288,6 +357,7 @@ fn is_server_variable(name: &str) -> bool {
         "POSTGRES_PASSWORD",
         "RUST_LOG",
         "WEAVIATE_API_KEY",
+        "WEAVIATE_URL",
     ];
     OF_SERVERS.contains(&name)
 }
@@ -317,6 +387,33 @@ fn environment(workload: &Workload, place: &Place<'_>) -> Result<BTreeMap<String
     } else {
         Err(format!("not started: set the environment variable {} and run `up` again", missing.join(" and ")))
     }
+}
+
+/// The files with secrets, as far as the environment tells what stands in them.
+fn secrets(workload: &Workload, place: &Place<'_>) -> Result<Vec<Secret>, String> {
+    let content = |file: &SecretFile| match &file.source {
+        SecretSource::Made { .. } => Ok::<_, String>(Content::Made),
+        SecretSource::Given { on_laptop, secret, key } => {
+            let variable = |name: &String| place.variables.get(name).filter(|value| !value.is_empty());
+            let text = |name| variable(name).map(|value| Content::Text(Value::from_environment(value)));
+            let path = |name| variable(name).map(|value| Content::Of(below(place.base, value)));
+            let (content, what) = match on_laptop {
+                FromEnvironment::Text(name) => (text(name), name.clone()),
+                FromEnvironment::Path(name) => (path(name), format!("{name} to the path of a file")),
+                FromEnvironment::TextOrPath { text: name, path: file } => {
+                    (text(name).or_else(|| path(file)), format!("{name}, or {file} to the path of a file,"))
+                }
+            };
+            content.ok_or_else(|| {
+                format!(
+                    "not started: set the environment variable {what} (on a cluster, key {key} of Secret {secret}) \
+                     and run `up` again"
+                )
+            })
+        }
+    };
+    let path = |file: &SecretFile| place.directories.root.join(&file.path);
+    workload.secrets.iter().map(|file| Ok(Secret { path: path(file), content: content(file)? })).collect()
 }
 
 fn expanded(args: &[String], env: &BTreeMap<String, Value>) -> Vec<Value> {
@@ -377,6 +474,12 @@ fn run_image(
     }
     if let Some(thousandths) = workload.resources.limits.get("cpu").and_then(|cpu| parse_cpu(cpu)) {
         option("--cpus", format!("{}.{:03}", thousandths / 1000, thousandths % 1000));
+    }
+    // What every other server reads from this machine's own disk, an image does as well.
+    for mount in &workload.mounts {
+        let is_written = matches!(mount.source, MountSource::Claim { read_only: false, .. });
+        let mode = if is_written { "" } else { ",readonly" };
+        option("--mount", format!("type=bind,source={path},target={path}{mode}", path = mount.path));
     }
     for (name, value) in env {
         match value {

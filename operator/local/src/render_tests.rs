@@ -1,5 +1,5 @@
 use super::*;
-use mcp_system_plan::{Target, plan, validate};
+use mcp_system_plan::{Embedded, Observed, Target, plan, validate};
 use std::net::Ipv4Addr;
 
 const EVERY_KIND: &str = r#"
@@ -33,6 +33,9 @@ spec:
       imagePullPolicy: Always
       port: 9101
       args: ["--token", "$(TOKEN)"]
+      mounts:
+        - {mountPath: /srv/weather, persistentVolumeClaim: {claimName: weather, readOnly: false}}
+        - {mountPath: /etc/weather, configMap: {name: weather}}
       env:
         - {name: UNITS, value: metric}
         - name: TOKEN
@@ -48,10 +51,15 @@ spec:
 "#;
 
 fn rendered(text: &str, variables: &[(&str, &str)]) -> Rendered {
+    rendered_beside(text, variables, Embedded::Absent)
+}
+
+fn rendered_beside(text: &str, variables: &[(&str, &str)], embedded: Embedded) -> Rendered {
     let system = mcp_system_crds::read_one(text).unwrap();
-    let target = Target::Laptop { container_runtime: Some("docker".to_owned()) };
-    let plan = plan(&validate(&system, &target).unwrap());
     let directories = Directories::new(Path::new("/home/me/state"), "team", &|_| None).unwrap();
+    let target =
+        Target::Laptop { container_runtime: Some("docker".to_owned()), folder: directories.root.clone() };
+    let plan = plan(&validate(&system, &target, &Observed { embedded, ..Observed::default() }).unwrap());
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let place = Place {
         program: Path::new("/usr/local/bin/mcp-system"),
@@ -104,4 +112,47 @@ fn only_what_a_server_cannot_take_over_replaces_it() {
     other.config.as_mut().unwrap().restart_hash.push('x');
     assert!(!spec.can_become(&other));
     assert!(!spec.can_become(&ProcessSpec { port: 1, ..spec.clone() }));
+}
+
+const POSTGRES: &str = "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: team}, spec: {
+  storage: {type: Postgres, postgres: {urlSecret: {name: db, key: url}}},
+  servers: {orchestrator: {enabled: false}, tools: {enabled: false}}}}";
+
+#[test]
+fn the_url_of_a_database_comes_from_a_variable_or_from_a_file() {
+    let content = |variables: &[(&str, &str)]| {
+        let rendered = rendered(POSTGRES, variables);
+        let memory = rendered.processes.first().expect("it runs");
+        let secret = memory.secrets.first().expect("the URL");
+        assert_eq!(secret.path, Path::new("/home/me/state/team/storage/postgres-url"));
+        assert!(memory.data.is_none() && memory.moves.is_none());
+        secret.content.clone()
+    };
+    let text = Content::Text(Value::from_environment("postgres://a:b@c/d"));
+    let (url, file) = (("MCP_POSTGRES_URL", "postgres://a:b@c/d"), ("MCP_POSTGRES_URL_FILE", "secrets/url"));
+    assert_eq!(content(&[url]), text);
+    assert_eq!(content(&[file]), Content::Of("/home/me/project/secrets/url".into()));
+    assert_eq!(content(&[file, url]), text);
+    let withheld = rendered(POSTGRES, &[]).withheld.remove(0);
+    assert_eq!(withheld.name, "memory");
+    assert!(
+        withheld.message.contains("MCP_POSTGRES_URL, or MCP_POSTGRES_URL_FILE to the path of a file")
+            && withheld.message.contains("key url of Secret db"),
+        "{withheld:?}"
+    );
+}
+
+#[test]
+fn memories_are_moved_before_the_first_start_and_later_plans_replace_nothing() {
+    let variables = [("MCP_POSTGRES_URL", "postgres://a:b@c/d")];
+    let moving = rendered_beside(POSTGRES, &variables, Embedded::Present).processes.remove(0);
+    let moves = moving.moves.clone().expect("it moves");
+    assert_eq!(moves.from, Path::new("/home/me/state/team/data/memory"));
+    let config = "/home/me/state/team/config/memory.yaml";
+    assert_eq!(
+        moves.args,
+        ["memory", "move", "--config", config, "--data", "/home/me/state/team/data/memory"]
+    );
+    let later = rendered_beside(POSTGRES, &variables, Embedded::Moved).processes.remove(0);
+    assert!(later.moves.is_none() && moving.can_become(&later) && moving.reads_the_same(&later));
 }

@@ -22,6 +22,12 @@ pub struct Report {
     /// Where clients connect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Whether clients have to show a key there.
+    #[serde(default)]
+    pub needs_key: bool,
+    /// What is read instead of mounts; a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_mounted: Vec<String>,
     /// The file that describes it; none for the built-in system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,

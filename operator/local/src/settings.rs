@@ -4,6 +4,7 @@
 use mcp_system_crds::McpSystem;
 use mcp_system_crds::config::{
     EnvironmentError, Lookup, MemorySettings, OrchestratorSettings, ServerConfig, ServerKind, ToolsSettings,
+    WeaviateDirectSettings,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -68,6 +69,10 @@ pub(crate) fn override_system(system: &mut McpSystem, lookup: &Lookup<'_>) -> Re
             ServerKind::Orchestrator => &mut servers.orchestrator.port,
             ServerKind::Memory => &mut servers.memory.port,
             ServerKind::Tools => &mut servers.tools.port,
+            ServerKind::WeaviateDirect => match &mut servers.weaviate_direct {
+                Some(server) => &mut server.port,
+                None => continue,
+            },
         };
         set(lookup, &kind.port_variable(), "a port from 1 to 65535", port, |text| {
             text.parse().ok().filter(|port| *port > 0)
@@ -88,8 +93,9 @@ pub(crate) fn override_system(system: &mut McpSystem, lookup: &Lookup<'_>) -> Re
         let Some(quantity) = quantity else { continue };
         let own =
             [&mut servers.orchestrator.workload, &mut servers.memory.workload, &mut servers.tools.workload];
+        let weaviate = servers.weaviate_direct.iter_mut().map(|server| &mut server.workload);
         let extra = spec.extra_servers.iter_mut().map(|extra| &mut extra.workload);
-        for workload in own.into_iter().chain(extra) {
+        for workload in own.into_iter().chain(weaviate).chain(extra) {
             workload.resources.limits.insert(resource.to_owned(), quantity.clone());
         }
     }
@@ -102,6 +108,9 @@ pub(crate) fn check_server(kind: ServerKind, lookup: &Lookup<'_>) -> Result<(), 
         ServerKind::Orchestrator => ServerConfig::<OrchestratorSettings>::of_kind().apply_environment(lookup),
         ServerKind::Memory => ServerConfig::<MemorySettings>::of_kind().apply_environment(lookup),
         ServerKind::Tools => ServerConfig::<ToolsSettings>::of_kind().apply_environment(lookup),
+        ServerKind::WeaviateDirect => {
+            ServerConfig::<WeaviateDirectSettings>::of_kind().apply_environment(lookup)
+        }
     }
 }
 
@@ -204,6 +213,7 @@ mod tests {
         assert!(error.to_string().contains("0.0.0.0"), "{error}");
         let lookup = from(&[("MCP_CACHE_SIZE", "big")]);
         assert!(check_server(ServerKind::Tools, &lookup).is_err());
-        assert!(check_server(ServerKind::Memory, &lookup).is_ok());
+        assert!(check_server(ServerKind::Memory, &lookup).is_err());
+        assert!(check_server(ServerKind::Orchestrator, &lookup).is_ok());
     }
 }

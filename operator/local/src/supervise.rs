@@ -16,6 +16,7 @@ use crate::pids;
 use crate::ports::{self, Busy};
 use crate::render::{Place, ProcessSpec, Rendered, render};
 use crate::report::{Report, report};
+use crate::secrets::make_keys;
 use crate::settings::Settings;
 use anyhow::{Context, bail};
 use journal::Journal;
@@ -122,7 +123,7 @@ impl Supervisor {
 
     /// Makes what runs what the order says. Nothing is touched when the order cannot be carried out.
     pub(crate) async fn apply(&self, order: Order) -> anyhow::Result<Changes> {
-        let plan = order.plan()?;
+        let plan = order.plan(&self.directories)?;
         let settings = order.settings()?;
         let rendered = self.render(&order, &plan, &settings);
         let mut servers = self.state.lock().await;
@@ -132,6 +133,7 @@ impl Supervisor {
             bail!("{}", lines.join("\n"));
         }
 
+        make_keys(&self.directories)?;
         let mut changes = Changes::default();
         let wanted: BTreeSet<&str> = rendered.processes.iter().map(|spec| spec.name.as_str()).collect();
         let mut ending = Vec::new();
@@ -157,7 +159,7 @@ impl Supervisor {
         for spec in rendered.processes {
             let name = spec.name.clone();
             if let Some(server) = servers.get_mut(&name) {
-                if server.spec != spec {
+                if !server.spec.reads_the_same(&spec) {
                     changes.reloaded.push(name);
                     server.spec = spec.clone();
                     let _ = server.commands.send(Command::Reload(Box::new(spec))).await;
@@ -211,10 +213,12 @@ impl Supervisor {
         let Some(plan) = &told.plan else { return Report::default() };
         let now = Time(Timestamp::now());
         let status = mcp_system_plan::status(plan, &observed(&facts), None, told.previous.as_ref(), &now);
-        let name = plan.system.clone();
+        let (name, needs_key, not_mounted) = (plan.system.clone(), plan.needs_key, plan.not_mounted.clone());
         told.previous = Some(status.clone());
         Report {
             file: told.order.as_ref().and_then(|order| order.file.clone()),
+            needs_key,
+            not_mounted,
             supervisor: std::process::id(),
             logs: self.directories.logs.clone(),
             ..report(&name, status, &facts, &told.specs)

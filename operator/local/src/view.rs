@@ -79,15 +79,28 @@ pub(crate) fn ready(report: &Report, elapsed: Duration, style: Style) -> String 
     let heading = format!("{} is ready in {}", report.name, duration(elapsed));
     let mut text = format!("{}\n", style.paint(Paint::Strong, &heading));
     text.push_str(&connect(report));
+    not_mounted(report, &mut text);
     text
+}
+
+/// A line for each mount of the file, since nothing is mounted here.
+fn not_mounted(report: &Report, text: &mut String) {
+    for told in &report.not_mounted {
+        let _ = writeln!(text, "  {told}");
+    }
 }
 
 /// How a client reaches the system.
 pub(crate) fn connect(report: &Report) -> String {
+    let (header, authentication) = if report.needs_key {
+        (" --header \"Authorization: Bearer KEY\"", "a key of your file as bearer token")
+    } else {
+        ("", "no authentication")
+    };
     match &report.url {
         Some(url) => format!(
-            "  MCP endpoint  {url}\n  Claude Code   claude mcp add --transport http {name} {url}\n  \
-             others        Streamable HTTP, no authentication\n",
+            "  MCP endpoint  {url}\n  Claude Code   claude mcp add --transport http {name} {url}{header}\n  \
+             others        Streamable HTTP, {authentication}\n",
             name = report.name,
         ),
         None => "  no orchestrator runs; each server has an endpoint of its own\n".to_owned(),
@@ -141,10 +154,15 @@ pub(crate) fn status(report: &Report, style: Style) -> String {
     let conditions = [ConditionType::Stalled, ConditionType::Degraded];
     if let Some(condition) = conditions.into_iter().find_map(|type_| report.holds(type_)) {
         let _ = write!(text, "\n{}: {}", style.paint(Paint::Bad, &condition.type_), condition.reason);
+        // What stalls a system stands beside its servers already; what is left out of one that runs, nowhere.
+        if condition.type_ == ConditionType::Degraded.name() {
+            let _ = write!(text, ": {}", condition.message);
+        }
     }
     if !text.ends_with('\n') {
         text.push('\n');
     }
+    not_mounted(report, &mut text);
     text
 }
 

@@ -47,6 +47,7 @@ fn report() -> Report {
             server("orchestrator", State::Starting, None),
             ServerReport { url: None, ..server("search", State::LeftOut, Some("left out: no docker")) },
         ],
+        not_mounted: vec!["memory: /models is read from this machine's own disk".to_owned()],
         ..Report::default()
     }
 }
@@ -64,6 +65,13 @@ fn progress_of_a_start() {
 #[test]
 fn what_is_said_when_it_is_ready() {
     insta::assert_snapshot!(ready(&report(), Duration::from_millis(212), PLAIN));
+}
+
+#[test]
+fn a_system_with_keys_says_that_a_client_needs_one() {
+    let told = connect(&Report { needs_key: true, ..report() });
+    assert!(told.contains("--header \"Authorization: Bearer KEY\""), "{told}");
+    assert!(!told.contains("no authentication"), "{told}");
 }
 
 #[test]

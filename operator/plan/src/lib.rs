@@ -5,18 +5,23 @@
 //! cluster's and the laptop's, carry out the same plan and report the same kind of observation.
 
 mod finding;
+mod mounts;
 mod observed;
+mod own;
 mod plan;
 mod quantity;
+mod secret;
 mod status;
 mod target;
 mod validate;
 mod workload;
 
 pub use finding::Finding;
-pub use observed::{Failure, Observed, ObservedServer};
+pub use mounts::{Mount, MountSource};
+pub use observed::{Embedded, Failure, Observed, ObservedServer};
 pub use plan::{LeftOut, Monitoring, Plan, Remote, plan};
 pub use quantity::{parse_cpu, parse_memory};
+pub use secret::{CallerKeys, FromEnvironment, KEYS_FILE, ORCHESTRATOR_KEY, SecretFile, SecretSource};
 pub use status::{invalid_status, merge_conditions, status};
 pub use target::Target;
 pub use validate::{Validated, ValidatedServer, validate};

@@ -13,6 +13,20 @@ pub struct Observed {
     pub problems: Vec<Finding>,
     /// What was asked for and is not given, though the system works without it.
     pub shortfalls: Vec<Finding>,
+    /// The embedded store of the memory. A plan depends on it, so it is looked for first.
+    pub embedded: Embedded,
+}
+
+/// What was seen of the embedded store in which memories may lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Embedded {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is there.
+    Present,
+    /// It is there, and all that it held was moved into PostgreSQL.
+    Moved,
 }
 
 /// What was seen of one server.

@@ -1,6 +1,6 @@
 //! What is said of a system, computed once, for both backends, from what was observed.
 
-use crate::{Finding, Observed, ObservedServer, Plan};
+use crate::{Finding, Observed, ObservedServer, Plan, Workload};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use mcp_system_crds::{ConditionType, McpSystemStatus, Reason, ServerStatus};
 
@@ -29,11 +29,8 @@ pub fn status(
 ) -> McpSystemStatus {
     let missing = ObservedServer::default();
     let seen = |name: &str| observed.servers.get(name).unwrap_or(&missing);
-    let states: Vec<State> = plan
-        .workloads
-        .iter()
-        .map(|workload| state(&workload.name, workload.replicas, seen(&workload.name)))
-        .collect();
+    let states: Vec<State> =
+        plan.workloads.iter().map(|workload| state(workload, seen(&workload.name))).collect();
     let ready = states.iter().filter(|state| matches!(state, State::Ready)).count();
 
     let mut servers: Vec<ServerStatus> = plan
@@ -115,7 +112,8 @@ fn told(server: &ObservedServer) -> ServerStatus {
     }
 }
 
-fn state(name: &str, desired: u32, server: &ObservedServer) -> State {
+fn state(workload: &Workload, server: &ObservedServer) -> State {
+    let (name, desired) = (&workload.name, workload.replicas);
     if let Some(failure) = server.failure.as_ref().filter(|_| desired > 0) {
         return State::Failing(failure.reason, format!("{name}: {}", failure.message));
     }
@@ -127,7 +125,8 @@ fn state(name: &str, desired: u32, server: &ObservedServer) -> State {
         };
     }
     if server.ready < desired {
-        return State::Pending(format!("{name}: {} of {desired} ready", server.ready));
+        let moves = if workload.moves { "; before it serves, memories are moved to PostgreSQL" } else { "" };
+        return State::Pending(format!("{name}: {} of {desired} ready{moves}", server.ready));
     }
     if !server.current {
         return State::Pending(format!("{name}: older copies are being replaced"));
@@ -184,8 +183,10 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
     } else {
         Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned())
     };
-    let shortfalls = join(observed.shortfalls.iter().map(|shortfall| shortfall.message.clone()));
-    let degraded_reason = match (&stalled, observed.shortfalls.first()) {
+    let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls);
+    let first = shortfalls().next();
+    let shortfalls = join(shortfalls().map(|shortfall| shortfall.message.clone()));
+    let degraded_reason = match (&stalled, first) {
         (Some((reason, _)), _) => *reason,
         (None, Some(shortfall)) if silent.is_empty() && unreachable.is_empty() => shortfall.reason,
         _ => Reason::McpNotAnswered,

@@ -1,6 +1,10 @@
 //! Where a plan is to be carried out.
 
 use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Where a pod finds what its server reads.
+const POD_FOLDER: &str = "/etc/mcp-system";
 
 /// Where a plan is to be carried out, with the facts of that place that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +19,8 @@ pub enum Target {
     Laptop {
         /// The program that runs container images (`docker` or `podman`), where there is one.
         container_runtime: Option<String>,
+        /// The folder that holds what servers read.
+        folder: PathBuf,
     },
 }
 
@@ -24,6 +30,14 @@ impl Target {
         match self {
             Self::Cluster { .. } => format!("http://{system}-{server}.{namespace}.svc:{port}"),
             Self::Laptop { .. } => format!("http://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The folder that holds what servers read, as they see it.
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Cluster { .. } => Path::new(POD_FOLDER),
+            Self::Laptop { folder, .. } => folder,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A raw resource into a value that can be planned: what cannot work is found here, so that nothing
 //! behind this has to ask again.
 
-use crate::{Finding, Image, LeftOut, Target};
-use mcp_system_crds::config::ServerKind;
+use crate::{Embedded, Finding, Image, LeftOut, Observed, Target};
+use mcp_system_crds::config::{MOVED_FILE, ServerKind};
 use mcp_system_crds::{
     ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec,
 };
@@ -17,11 +17,15 @@ pub struct Validated {
     /// Where it is to run.
     pub target: Target,
     /// The spec, with every default filled in.
-    pub(crate) spec: McpSystemSpec,
+    pub(crate) spec: Box<McpSystemSpec>,
+    /// What is there of embedded storage.
+    pub(crate) embedded: Embedded,
     /// The servers that run, in start order.
     pub servers: Vec<ValidatedServer>,
     /// Those that this place leaves out.
     pub left_out: Vec<LeftOut>,
+    /// What of the file cannot work, though the rest does.
+    pub shortfalls: Vec<Finding>,
     /// The image of the project's own servers; none on a laptop.
     pub image: Option<Image>,
 }
@@ -54,31 +58,19 @@ pub enum ValidatedServer {
     },
 }
 
-/// Merges the spec with its defaults and the facts of the place.
+/// Merges the spec with its defaults, the facts of the place, and what is there already.
 ///
 /// # Errors
 /// Everything that keeps this system from running at all.
-pub fn validate(system: &McpSystem, target: &Target) -> Result<Validated, Vec<Finding>> {
+pub fn validate(system: &McpSystem, target: &Target, observed: &Observed) -> Result<Validated, Vec<Finding>> {
     let spec = system.spec.clone();
-    let mut findings = Vec::new();
-    if spec.storage.type_ == StorageType::Postgres {
-        findings.push(Finding::new(
-            Reason::NotSupported,
-            "spec.storage.type: Postgres is not offered by this version; use Embedded, which needs one memory replica",
-        ));
-    }
-    findings.extend(conflicts(&spec));
+    let mut findings = conflicts(&spec);
+    findings.extend(move_back(system, target, observed.embedded));
     if !findings.is_empty() {
         return Err(findings);
     }
 
     let mut left_out = Vec::new();
-    if spec.servers.weaviate_direct.is_some() {
-        left_out.push(LeftOut::new(
-            "weaviate-direct",
-            "this version does not run it yet; remove spec.servers.weaviateDirect",
-        ));
-    }
     let own = |kind, enabled: bool, port, workload: &WorkloadSpec| {
         enabled.then(|| ValidatedServer::Own { kind, port, workload: workload.clone() })
     };
@@ -90,6 +82,12 @@ pub fn validate(system: &McpSystem, target: &Target) -> Result<Validated, Vec<Fi
     .into_iter()
     .flatten()
     .collect();
+    running.extend(
+        servers
+            .weaviate_direct
+            .as_ref()
+            .and_then(|server| own(ServerKind::WeaviateDirect, true, server.port, &server.workload)),
+    );
     for extra in &spec.extra_servers {
         match extra_server(extra, target) {
             Ok(server) => running.push(server),
@@ -108,11 +106,49 @@ pub fn validate(system: &McpSystem, target: &Target) -> Result<Validated, Vec<Fi
         name: system.metadata.name.clone().unwrap_or_default(),
         namespace: system.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         image: own_image(&spec, target),
+        embedded: observed.embedded,
         target: target.clone(),
         servers: running,
         left_out,
-        spec,
+        shortfalls: shortfalls(&spec),
+        spec: Box::new(spec),
     })
+}
+
+/// What of the file cannot work, though the rest does.
+fn shortfalls(spec: &McpSystemSpec) -> Vec<Finding> {
+    if !spec.servers.tools.enabled {
+        return Vec::new();
+    }
+    mcp_system_user_tools::findings(&spec.servers.tools.config)
+        .into_iter()
+        .map(|finding| Finding::new(Reason::InvalidTools, format!("spec.servers.tools.config.{finding}")))
+        .collect()
+}
+
+/// Embedded storage whose memories were moved to PostgreSQL lacks whatever was stored since. Nobody is served from it
+/// unless that is asked for.
+fn move_back(system: &McpSystem, target: &Target, embedded: Embedded) -> Option<Finding> {
+    let spec = &system.spec;
+    let is_wanted = spec.servers.memory.enabled && spec.storage.type_ == StorageType::Embedded;
+    if !is_wanted || embedded != Embedded::Moved {
+        return None;
+    }
+    let consent = match target {
+        Target::Cluster { .. } => {
+            let name = system.metadata.name.as_deref().unwrap_or_default();
+            format!("the annotation mcpsystem.io/moved from the volume claim {name}-memory")
+        }
+        Target::Laptop { .. } => format!("the file {MOVED_FILE} from the data folder of memory"),
+    };
+    Some(Finding::new(
+        Reason::NotSupported,
+        format!(
+            "spec.storage.type is Embedded, but the memories of embedded storage were moved to PostgreSQL, and what was \
+             stored since is only there: set it back to Postgres, or, to go on from what embedded storage held then, \
+             remove {consent}; docs/MEMORY.md tells how to take the rest along"
+        ),
+    ))
 }
 
 /// What the API server's rules refuse, for objects that were stored before a rule was there.
@@ -124,6 +160,12 @@ fn conflicts(spec: &McpSystemSpec) -> Vec<Finding> {
             "embedded storage holds one memory replica: set servers.memory.replicas to 1".to_owned(),
         ));
     }
+    if spec.storage.type_ == StorageType::Postgres && spec.storage.postgres.is_none() {
+        findings.push(invalid(
+            "spec.storage.type is Postgres, but spec.storage.postgres is missing: say how the database is reached"
+                .to_owned(),
+        ));
+    }
     let servers = &spec.servers;
     let mut taken: Vec<(&str, u16)> = [
         ("orchestrator", servers.orchestrator.enabled, servers.orchestrator.port),
@@ -133,6 +175,7 @@ fn conflicts(spec: &McpSystemSpec) -> Vec<Finding> {
     .into_iter()
     .filter_map(|(name, enabled, port)| enabled.then_some((name, port)))
     .collect();
+    taken.extend(servers.weaviate_direct.as_ref().map(|server| ("weaviate-direct", server.port)));
     taken.extend(spec.extra_servers.iter().filter_map(|extra| Some((extra.name.as_str(), extra.port?))));
     for (index, (name, port)) in taken.iter().enumerate() {
         if let Some((other, _)) = taken.iter().take(index).find(|(_, other)| other == port) {
@@ -165,7 +208,7 @@ fn extra_server(extra: &ExtraServer, target: &Target) -> Result<ValidatedServer,
         Target::Cluster { .. } if extra.process.is_some() => {
             Err("a process runs on a laptop only; a cluster needs an image or a url".to_owned())
         }
-        Target::Laptop { container_runtime: None } if extra.image.is_some() => {
+        Target::Laptop { container_runtime: None, .. } if extra.image.is_some() => {
             Err("an image needs docker or podman, installed and running; start one of them, or use process or url"
                 .to_owned())
         }

@@ -1,8 +1,9 @@
 //! One server of a plan, in terms that leave a backend no meaningful choice.
 
+use crate::{Mount, SecretFile};
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use mcp_system_crds::config::ServerKind;
-use mcp_system_crds::{Probes, PullPolicy, ReclaimPolicy, Resources, ServiceSettings};
+use mcp_system_crds::{Probes, PullPolicy, ReclaimPolicy, Resources, SecretKey, ServiceSettings};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -24,9 +25,19 @@ pub struct Workload {
     pub endpoint: String,
     /// Where it tells whether it is ready and alive.
     pub health: Health,
+    /// Where one of the project's own servers tells what came of its last MCP request to itself: whoever
+    /// wants to know whether it answers needs no key then. The servers of others are sent a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<String>,
     /// The file that it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigFile>,
+    /// The files with secrets that it reads. A changed one reaches it without a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretFile>,
+    /// The user's own files that it reads, by their paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Its environment.
     pub env: Vec<Env>,
     /// What a copy may use.
@@ -36,6 +47,10 @@ pub struct Workload {
     /// Where it keeps data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// Whether what the volume holds has to be moved into the database of its settings before it serves. Nothing is
+    /// written to the volume after that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub moves: bool,
     /// Labels for the pods.
     pub labels: BTreeMap<String, String>,
     /// Annotations for the pods.
@@ -106,7 +121,7 @@ pub struct Image {
 pub enum Strategy {
     /// A new one is ready before an old one goes.
     RollingUpdate,
-    /// The old one goes first: two must never hold the same volume.
+    /// The old one goes first: two must never hold the same volume, or cannot where they are on two nodes.
     Recreate,
 }
 
@@ -160,6 +175,12 @@ pub enum EnvValue {
         /// Whether it may be missing.
         optional: bool,
     },
+}
+
+impl EnvValue {
+    pub(crate) fn of_secret(key: &SecretKey) -> Self {
+        Self::Secret { name: key.name.clone(), key: key.key.clone(), optional: key.optional.unwrap_or(false) }
+    }
 }
 
 /// Where a server keeps data.

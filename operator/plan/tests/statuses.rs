@@ -1,9 +1,12 @@
 //! What is said of a system, for the observations that it can meet.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use mcp_system_crds::{McpSystem, McpSystemSpec, McpSystemStatus, Reason};
+use mcp_system_crds::{
+    McpSystem, McpSystemSpec, McpSystemStatus, PostgresStorage, Reason, SecretKey, StorageType,
+};
 use mcp_system_plan::{
-    Failure, Finding, Observed, ObservedServer, Plan, Target, invalid_status, plan, status, validate,
+    Embedded, Failure, Finding, Observed, ObservedServer, Plan, Target, invalid_status, plan, status,
+    validate,
 };
 use proptest::prelude::*;
 
@@ -11,7 +14,7 @@ fn system_plan(change: fn(&mut McpSystemSpec)) -> Plan {
     let mut spec = McpSystemSpec::default();
     change(&mut spec);
     let target = Target::Cluster { image: "mcp-system:1".into() };
-    plan(&validate(&McpSystem::new("demo", spec), &target).expect("valid"))
+    plan(&validate(&McpSystem::new("demo", spec), &target, &Observed::default()).expect("valid"))
 }
 
 fn ready_server() -> ObservedServer {
@@ -52,6 +55,22 @@ fn summary(status: &McpSystemStatus) -> String {
 }
 
 #[test]
+fn a_move_is_told_while_it_is_under_way() {
+    let url_secret = SecretKey { name: "db".into(), key: "url".into(), optional: None };
+    let mut spec = McpSystemSpec::default();
+    spec.storage.type_ = StorageType::Postgres;
+    spec.storage.postgres = Some(PostgresStorage { url_secret, weaviate: None });
+    let there = Observed { embedded: Embedded::Present, ..all_ready() };
+    let target = Target::Cluster { image: "mcp-system:1".into() };
+    let plan = plan(&validate(&McpSystem::new("demo", spec), &target, &there).expect("valid"));
+    let mut observed = there;
+    observed.servers.insert("memory".into(), ObservedServer { ready: 0, ..ready_server() });
+    let summary = summary(&told(&plan, &observed));
+    let expected = "Reconciling=True RollingOut: memory: 0 of 1 ready; before it serves, memories are moved to PostgreSQL\n";
+    assert!(summary.contains(expected), "{summary}");
+}
+
+#[test]
 fn what_is_said_in_each_situation() {
     let plan = system_plan(|_| ());
     let mut situations = vec![("nothing runs yet", told(&plan, &Observed::default()))];
@@ -76,6 +95,13 @@ fn what_is_said_in_each_situation() {
         .problems
         .push(Finding::new(Reason::ObjectNotOurs, "Service demo-tools belongs to somebody else"));
     situations.push(("a name is taken", told(&plan, &observed)));
+
+    let mut plan_with_bad_tools = plan.clone();
+    plan_with_bad_tools.shortfalls.push(Finding::new(
+        Reason::InvalidTools,
+        "spec.servers.tools.config.userTools[weather]: description: say what it does",
+    ));
+    situations.push(("a tool cannot work", told(&plan_with_bad_tools, &all_ready())));
 
     let suspended = system_plan(|spec| spec.suspend = true);
     situations.push(("suspended, still stopping", told(&suspended, &all_ready())));

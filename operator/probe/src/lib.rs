@@ -1,9 +1,10 @@
 //! Asks one MCP endpoint whether it answers, as a client would: the newest revision first, the session
 //! handshake of the older ones where a server knows only that.
 //!
-//! This crate must not know systems, plans, clusters or processes: a URL goes in, an [`Answer`] comes out.
+//! This crate must not know systems, plans, clusters or processes: an [`Endpoint`] goes in, an [`Answer`] comes out.
 
 mod client;
+mod self_check;
 
 pub use client::client;
 
@@ -24,6 +25,24 @@ const MAX_BYTES: usize = 8 << 20;
 /// How long the end of a session may take, after everything was answered.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Whom to ask, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An MCP endpoint, which is sent a request.
+    Mcp(String),
+    /// Where one of this project's own servers tells what came of the last request that it sent itself.
+    SelfCheck(String),
+}
+
+impl Endpoint {
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Mcp(url) | Self::SelfCheck(url) => url,
+        }
+    }
+}
+
 /// What an endpoint answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -43,9 +62,15 @@ impl Answer {
     }
 }
 
-/// Asks `url` who it is and which tools it has. Takes no longer than `deadline`.
-pub async fn ask(client: &reqwest::Client, url: &str, deadline: Duration) -> Answer {
-    match tokio::time::timeout(deadline, converse(client, url, Instant::now() + deadline)).await {
+/// Asks who it is and which tools it has. Takes no longer than `deadline`.
+pub async fn ask(client: &reqwest::Client, endpoint: &Endpoint, deadline: Duration) -> Answer {
+    let asked = async {
+        match endpoint {
+            Endpoint::Mcp(url) => converse(client, url, Instant::now() + deadline).await,
+            Endpoint::SelfCheck(url) => self_check::converse(client, url).await,
+        }
+    };
+    match tokio::time::timeout(deadline, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::none(one_line(&error)),
         Err(_) => Answer::none(format!("no answer within {} s", deadline.as_secs_f32())),

@@ -1,6 +1,6 @@
 //! Endpoints of both eras, and of none.
 
-use mcp_system_probe::{Answer, ask, client};
+use mcp_system_probe::{Answer, Endpoint, ask, client};
 use rmcp::model::{ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool};
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -52,7 +52,7 @@ fn mcp(config: StreamableHttpServerConfig) -> (axum::Router, Arc<LocalSessionMan
 }
 
 async fn answer(url: &str) -> Answer {
-    ask(&client().expect("a client"), url, DEADLINE).await
+    ask(&client().expect("a client"), &Endpoint::Mcp(url.to_owned()), DEADLINE).await
 }
 
 #[tokio::test]
@@ -134,6 +134,47 @@ async fn nobody_at_home_is_told_at_once() {
 async fn silence_ends_with_the_deadline() {
     let router = axum::Router::new().route("/mcp", axum::routing::any(std::future::pending::<String>));
     let url = serve(router).await;
-    let answer = ask(&client().expect("a client"), &url, Duration::from_millis(500)).await;
+    let answer = ask(&client().expect("a client"), &Endpoint::Mcp(url), Duration::from_millis(500)).await;
     assert_eq!(answer.answered, Err("no answer within 0.5 s".to_owned()));
+}
+
+/// What a server's own `/health` answers, as an answer to whoever asks.
+async fn told(code: u16, report: &'static str) -> Answer {
+    let code = axum::http::StatusCode::from_u16(code).expect("a code");
+    let router = axum::Router::new().route("/mcp", axum::routing::get(move || async move { (code, report) }));
+    let endpoint = Endpoint::SelfCheck(serve(router).await);
+    ask(&client().expect("a client"), &endpoint, DEADLINE).await
+}
+
+#[tokio::test]
+async fn a_servers_own_check_is_taken_from_its_health() {
+    let report = r#"{"status": "degraded", "version": "1.2.3", "tools": 7, "protocol_versions": ["2025-11-25", "2026-07-28"]}"#;
+    assert_eq!(
+        told(200, report).await,
+        Answer {
+            answered: Ok(()),
+            version: Some("1.2.3".to_owned()),
+            tools: Some(7),
+            protocol: Some("2026-07-28".to_owned()),
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_itself_does_not_answer() {
+    for (code, report, why) in [
+        (
+            503,
+            r#"{"status": "unhealthy", "message": "tools/list was not answered"}"#,
+            "it is unhealthy: tools/list",
+        ),
+        (503, r#"{"status": "starting"}"#, "it is starting"),
+        (200, r#"{"status": "ok"}"#, "has not answered itself"),
+        (200, "hello", "no health report"),
+    ] {
+        let answered = told(code, report).await.answered.expect_err(report);
+        assert!(answered.contains(why), "{answered}");
+    }
+    let nobody = Endpoint::SelfCheck("http://127.0.0.1:9/health".to_owned());
+    assert!(ask(&client().expect("a client"), &nobody, DEADLINE).await.answered.is_err());
 }

@@ -19,7 +19,13 @@ pub struct Listen {
     /// Web origins (`https://app.example.com:443`) that browsers may call from. Default none.
     pub allowed_origins: Vec<String>,
     /// The largest request body, in bytes. Default 4 MiB.
+    #[schemars(extend("x-mcp-reload" = true))]
     pub max_body_bytes: u32,
+    /// The most requests to the MCP endpoint at one time; any more are told to come back. Default 1024.
+    #[schemars(extend("x-mcp-reload" = true))]
+    pub max_in_flight: u32,
+    /// The most open connections; any more wait until one closes. Default 16384.
+    pub max_connections: u32,
 }
 
 impl Default for Listen {
@@ -30,6 +36,8 @@ impl Default for Listen {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             max_body_bytes: 4 << 20,
+            max_in_flight: 1024,
+            max_connections: 16384,
         }
     }
 }
@@ -39,6 +47,7 @@ impl Default for Listen {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Log {
     /// The least severe level that is logged. Default info.
+    #[schemars(extend("x-mcp-reload" = true))]
     pub level: LogLevel,
     /// One JSON object a line, or lines for people. Default json.
     pub format: LogFormat,
@@ -120,6 +129,32 @@ impl Default for Shutdown {
     }
 }
 
+/// Profiles of the server itself: its processor time, its memory, its runtime. They are offered on 127.0.0.1 alone,
+/// whatever address the server has, so that no network reaches them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Profiling {
+    /// Whether they are offered. Default false.
+    pub enabled: bool,
+    /// Their TCP port; 0 lets the system choose one, which the log and health tell. Default the server's own port and
+    /// 10000, which differs between servers of one machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 65535))]
+    pub port: Option<u16>,
+}
+
+impl Profiling {
+    /// The port beside this one of the server.
+    pub fn port_beside(&self, own: u16) -> u16 {
+        const APART: u16 = 10_000;
+        self.port.unwrap_or_else(|| own.checked_add(APART).unwrap_or(own.wrapping_sub(APART)))
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a server treats what it depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -132,11 +167,36 @@ pub struct Resilience {
     pub recovery_seconds: u32,
     /// How a call that can safely be repeated is repeated.
     pub retry: Retry,
+    /// How many calls a dependency gets at a time.
+    pub bulkhead: Bulkhead,
 }
 
 impl Default for Resilience {
     fn default() -> Self {
-        Self { failure_threshold: 5, recovery_seconds: 60, retry: Retry::default() }
+        Self {
+            failure_threshold: 5,
+            recovery_seconds: 60,
+            retry: Retry::default(),
+            bulkhead: Bulkhead::default(),
+        }
+    }
+}
+
+/// How many calls a dependency gets at a time, so that one which hangs takes no other down with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bulkhead {
+    /// The most calls to one dependency at one time. Default 256.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_calls: u32,
+    /// Milliseconds for which a further call waits for a place before it is refused. Default 1000.
+    #[schemars(range(min = 0, max = 60000))]
+    pub max_wait_milliseconds: u32,
+}
+
+impl Default for Bulkhead {
+    fn default() -> Self {
+        Self { max_concurrent_calls: 256, max_wait_milliseconds: 1000 }
     }
 }
 

@@ -15,11 +15,13 @@ pub enum ServerKind {
     Memory,
     /// A registry of tools.
     Tools,
+    /// Direct access to a Weaviate database.
+    WeaviateDirect,
 }
 
 impl ServerKind {
     /// Every server, in the order in which people read them.
-    pub const ALL: [Self; 3] = [Self::Orchestrator, Self::Memory, Self::Tools];
+    pub const ALL: [Self; 4] = [Self::Orchestrator, Self::Memory, Self::Tools, Self::WeaviateDirect];
 
     /// The name on the command line, in URLs, object names and logs.
     pub const fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl ServerKind {
             Self::Orchestrator => "orchestrator",
             Self::Memory => "memory",
             Self::Tools => "tools",
+            Self::WeaviateDirect => "weaviate-direct",
         }
     }
 
@@ -41,6 +44,7 @@ impl ServerKind {
             Self::Orchestrator => 8002,
             Self::Memory => 8003,
             Self::Tools => 8006,
+            Self::WeaviateDirect => 8001,
         }
     }
 

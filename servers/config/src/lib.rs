@@ -5,27 +5,52 @@
 //! does no I/O: callers hand in bytes and a way to look up environment variables.
 //!
 //! A setting is taken from the command line, else the environment, else the file, else its default.
+//! `reload` tells which ones a running server can take over when its file changes.
 
+mod callers;
 mod common;
+mod embeddings;
 mod environment;
 mod kind;
 mod memory;
 mod orchestrator;
+mod postgres;
+mod reload;
 mod tools;
+mod weaviate_direct;
 
-pub use common::{Listen, Log, LogFormat, LogLevel, Resilience, Retry, Shutdown};
+pub use callers::{Anonymous, Callers, EVERY_TENANT, Key, Keys, is_name, name_rule};
+pub use common::{Bulkhead, Listen, Log, LogFormat, LogLevel, Profiling, Resilience, Retry, Shutdown};
+pub use embeddings::{EmbeddingSettings, EndpointEmbeddings, OnnxEmbeddings, RerankSettings};
 pub use environment::{EnvironmentError, Lookup};
 pub use kind::ServerKind;
-pub use memory::{MemorySettings, Pool};
+pub use memory::{MOVED_FILE, MemoryCache, MemorySettings, Pool, Synchronous};
 pub use orchestrator::{Backend, GatewaySettings, OrchestratorSettings};
+pub use postgres::{PostgresSettings, WeaviateVectors};
+pub use reload::{TakenOver, restart_view, take_over};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-pub use tools::{CacheSettings, HttpFetchSettings, ToolsSettings};
+pub use tools::{
+    AiSettings, CacheSettings, Database, FileSearchSettings, HttpFetchSettings, HttpRequest, Method,
+    NamedValue, OpenApiTools, RedisSettings, SqlStatement, ToolsSettings, UserTool, WebSearchSettings,
+};
+pub use weaviate_direct::WeaviateDirectSettings;
 
 /// What one server's own settings have to tell: which server they are for, and which environment
 /// variables override them.
-pub trait Settings: Clone + Default + std::fmt::Debug + Serialize + DeserializeOwned {
+pub trait Settings:
+    Clone
+    + Default
+    + std::fmt::Debug
+    + PartialEq
+    + Serialize
+    + DeserializeOwned
+    + JsonSchema
+    + Send
+    + Sync
+    + 'static
+{
     /// The server that reads these settings.
     const KIND: ServerKind;
 
@@ -47,9 +72,17 @@ pub struct ServerConfig<S: Default> {
     /// What it logs and how.
     pub log: Log,
     /// How it ends.
+    #[schemars(extend("x-mcp-reload" = true))]
     pub shutdown: Shutdown,
     /// How it treats what it depends on.
+    #[schemars(extend("x-mcp-reload" = true))]
     pub resilience: Resilience,
+    /// Whether it can be profiled.
+    #[serde(skip_serializing_if = "Profiling::is_default")]
+    #[schemars(extend("x-mcp-reload" = true))]
+    pub profiling: Profiling,
+    /// Who may call it.
+    pub callers: Callers,
     /// The server's own settings.
     pub settings: S,
 }
@@ -62,6 +95,8 @@ impl<S: Settings> ServerConfig<S> {
             log: Log::default(),
             shutdown: Shutdown::default(),
             resilience: Resilience::default(),
+            profiling: Profiling::default(),
+            callers: Callers::default(),
             settings: S::default(),
         };
         config.listen.port = S::KIND.default_port();
@@ -128,8 +163,18 @@ mod tests {
             name: "memory".into(),
             url: "http://127.0.0.1:8003/mcp".into(),
             health_url: None,
+            key_file: None,
         });
         assert_eq!(ServerConfig::parse(&config.to_text()).expect("parses"), config);
+    }
+
+    #[test]
+    fn profiles_have_a_port_beside_the_servers_own_unless_the_file_names_one() {
+        let of = |text: &str| ServerConfig::<MemorySettings>::parse(text).expect("parses").profiling;
+        assert!(!of("{}").enabled);
+        assert_eq!(of("{}").port_beside(8003), 18003);
+        assert_eq!(of("{}").port_beside(60_000), 50_000);
+        assert_eq!(of("profiling: {port: 6060}").port_beside(8003), 6060);
     }
 
     #[test]

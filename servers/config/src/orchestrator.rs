@@ -4,6 +4,7 @@ use crate::environment::{EnvironmentError, Lookup};
 use crate::{ServerKind, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Settings of the orchestrator: how it behaves, and the servers behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +16,7 @@ pub struct OrchestratorSettings {
     /// it. Default 1900; written by the plan.
     pub settle_milliseconds: u32,
     /// The servers whose tools it offers, sorted by name; written by the plan.
+    #[schemars(extend("x-mcp-reload" = true))]
     pub backends: Vec<Backend>,
 }
 
@@ -30,9 +32,11 @@ impl Default for OrchestratorSettings {
 pub struct GatewaySettings {
     /// Seconds that a call to a server behind it may take. Default 60.
     #[schemars(range(min = 1, max = 3600))]
+    #[schemars(extend("x-mcp-reload" = true))]
     pub call_timeout_seconds: u32,
     /// Seconds that a server's list of tools is used before it is asked for again. Default 30.
     #[schemars(range(min = 1, max = 3600))]
+    #[schemars(extend("x-mcp-reload" = true))]
     pub list_ttl_seconds: u32,
     /// Names (`host` or `host:port`) under which clients reach the system, besides loopback and its
     /// Service: those of an Ingress, for example.
@@ -65,6 +69,9 @@ pub struct Backend {
     /// Where it tells its health, when it does; without one, an answered MCP request is health.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_url: Option<String>,
+    /// The file that holds the key which this server wants, as plain text. It is read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl Settings for OrchestratorSettings {

@@ -76,6 +76,11 @@ impl Machine {
         Self { limits, inner: Inner::Closed { failures: 0 } }
     }
 
+    /// Puts other limits into force; what was counted so far stays counted.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether a call may go through now; otherwise how long to wait. Leave is given for one trial at a time.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let (Inner::Open { since } | Inner::HalfOpen { since }) = self.inner else { return Ok(()) };
@@ -117,6 +122,21 @@ impl Machine {
     }
 }
 
+impl Inner {
+    const fn state(self) -> State {
+        match self {
+            Self::Closed { .. } => State::Closed,
+            Self::HalfOpen { .. } => State::HalfOpen,
+            Self::Open { .. } => State::Open,
+        }
+    }
+}
+
+/// The clock of the runtime, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// A [`Machine`] that several tasks share, on the real clock.
 #[derive(Debug)]
 pub struct Breaker(Mutex<Machine>);
@@ -127,9 +147,14 @@ impl Breaker {
         Self(Mutex::new(Machine::new(limits)))
     }
 
+    /// Puts other limits into force; what was counted so far stays counted.
+    pub fn set_limits(&self, limits: Limits) {
+        self.machine().set_limits(limits);
+    }
+
     /// Whether a call may go through now; otherwise how long to wait.
     pub fn admit(&self) -> Result<(), Duration> {
-        self.machine().admit(Instant::now())
+        self.machine().admit(now())
     }
 
     /// Reports a call that was answered.
@@ -139,12 +164,21 @@ impl Breaker {
 
     /// Reports a call that was not answered.
     pub fn fail(&self) {
-        self.machine().fail(Instant::now());
+        self.machine().fail(now());
     }
 
     /// What it would do with a call now.
     pub fn state(&self) -> State {
-        self.machine().state(Instant::now())
+        self.machine().state(now())
+    }
+
+    /// Does one step, and tells the new state when that is another.
+    pub(crate) fn observed<T>(&self, step: impl FnOnce(&mut Machine, Instant) -> T) -> (T, Option<State>) {
+        let mut machine = self.machine();
+        let before = machine.inner.state();
+        let result = step(&mut machine, now());
+        let after = machine.inner.state();
+        (result, (before != after).then_some(after))
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {

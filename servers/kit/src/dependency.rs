@@ -7,7 +7,46 @@ use std::time::Duration;
 
 /// Something without which a server works less well: a store, a server behind it.
 ///
-/// A failed check makes the server `degraded`, never unready: a dead dependency must restart nobody.
+/// A failed check makes the server `degraded`, never unready: a dead dependency must restart nobody. A probe only
+/// reads what the last check found.
+///
+/// ```
+/// use mcp_system_config::Resilience;
+/// use mcp_system_kit::guarded::{Guarded, Verdict};
+/// use mcp_system_kit::{Dependencies, Dependency, Metrics, breaker};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// struct Search {
+///     guarded: Arc<Guarded>,
+/// }
+///
+/// impl Dependency for Search {
+///     async fn check(&self) -> Result<(), String> {
+///         let asked = self.guarded.call(Duration::from_secs(1), |_| Verdict::Failed, || async {
+///             // A real one asks the search engine here.
+///             Ok::<(), String>(())
+///         });
+///         asked.await.map_err(|trouble| trouble.to_string())
+///     }
+///
+///     fn circuit_breaker(&self) -> Option<breaker::State> {
+///         Some(self.guarded.state())
+///     }
+/// }
+///
+/// let metrics = Metrics::new("tools");
+/// let guarded = Arc::new(Guarded::new("search", &Resilience::default(), &metrics));
+/// let search = Search { guarded: guarded.clone() };
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// assert_eq!(search.check().await, Ok(()));
+/// # });
+/// assert_eq!(search.circuit_breaker(), Some(breaker::State::Closed));
+/// // `Server::dependency("search", search)` has it checked in the background; so does a set that may change:
+/// let dependencies = Dependencies::default();
+/// dependencies.insert("search", search);
+/// assert_eq!(format!("{dependencies:?}"), r#"{"search"}"#);
+/// ```
 pub trait Dependency: Send + Sync + 'static {
     /// Whether it can be used now; the error is shown to people in `/health`. A check that takes longer
     /// than two seconds counts as failed.

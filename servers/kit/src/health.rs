@@ -1,13 +1,15 @@
 //! What a server says of itself. Everything here was found out in the background: a probe only reads it.
 
 use crate::breaker;
+use crate::dependencies::Dependencies;
 use crate::dependency::AnyDependency;
 use crate::metrics::Metrics;
 use crate::process;
+use crate::reload::Told;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// A dependency's check that takes longer counts as failed.
@@ -20,7 +22,7 @@ pub(crate) enum Status {
     /// It has not yet answered an MCP request.
     Starting,
     Healthy,
-    /// It answers, but something that it depends on does not.
+    /// It answers, but something that it depends on does not, or its files cannot be used as they are now.
     Degraded,
     /// It does not answer MCP requests.
     Unhealthy,
@@ -48,7 +50,7 @@ pub(crate) enum Own {
 pub(crate) struct Watched {
     pub(crate) name: String,
     pub(crate) check: Box<dyn AnyDependency>,
-    last: RwLock<Option<Result<(), String>>>,
+    pub(crate) last: RwLock<Option<Result<(), String>>>,
 }
 
 impl Watched {
@@ -72,10 +74,6 @@ impl Watched {
         *last = Some(result);
     }
 
-    fn last(&self) -> Option<Result<(), String>> {
-        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn report(&self) -> Value {
         let mut report = Map::new();
         let (status, message) = match self.last() {
@@ -97,10 +95,13 @@ pub(crate) struct Health {
     pub(crate) server: &'static str,
     pub(crate) metrics: Metrics,
     pub(crate) protocol_versions: Vec<String>,
-    pub(crate) dependencies: Vec<Arc<Watched>>,
+    dependencies: Dependencies,
+    configuration: Told,
     own: RwLock<Own>,
     gate: AtomicBool,
     draining: AtomicBool,
+    /// Where profiles are offered, or why they are not.
+    profiling: RwLock<Option<String>>,
 }
 
 impl Health {
@@ -108,11 +109,23 @@ impl Health {
         server: &'static str,
         metrics: Metrics,
         protocol_versions: Vec<String>,
-        dependencies: Vec<Arc<Watched>>,
+        dependencies: Dependencies,
+        configuration: Told,
     ) -> Self {
         let own = RwLock::new(Own::NotAsked);
         let (gate, draining) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { server, metrics, protocol_versions, dependencies, own, gate, draining }
+        let profiling = RwLock::new(None);
+        Self {
+            server,
+            metrics,
+            protocol_versions,
+            dependencies,
+            configuration,
+            own,
+            gate,
+            draining,
+            profiling,
+        }
     }
 
     /// What the server waits for before it is ready has come.
@@ -126,6 +139,10 @@ impl Health {
 
     pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_profiling(&self, told: Option<String>) {
+        *self.profiling.write().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
     pub(crate) fn set_own(&self, own: Own) {
@@ -144,16 +161,18 @@ impl Health {
 
     pub(crate) fn status(&self) -> Status {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
-        let failed = self.dependencies.iter().any(|watched| matches!(watched.last(), Some(Err(_))));
+        let failed = self.dependencies.all().iter().any(|watched| matches!(watched.last(), Some(Err(_))));
+        let failed = failed || self.configuration.any_rejected();
         status(self.draining(), self.gate.load(Ordering::Acquire), &own, failed)
     }
 
     pub(crate) fn report(&self) -> Value {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
         let summary = self.metrics.summary();
-        let breakers = self.dependencies.iter().filter_map(|watched| watched.check.circuit_breaker());
+        let watched = self.dependencies.all();
+        let breakers = watched.iter().filter_map(|watched| watched.check.circuit_breaker());
         let dependencies: Map<_, _> =
-            self.dependencies.iter().map(|watched| (watched.name.clone(), watched.report())).collect();
+            watched.iter().map(|watched| (watched.name.clone(), watched.report())).collect();
         let mut report = json!({
             "status": self.status(),
             "server_name": self.server,
@@ -170,9 +189,13 @@ impl Health {
                 "circuit_breaker_state": breakers.max().unwrap_or(breaker::State::Closed).name(),
             },
             "dependencies": dependencies,
+            "configuration": self.configuration.report(),
             "tools": Value::Null,
             "protocol_versions": self.protocol_versions,
         });
+        if let Some(told) = &*self.profiling.read().unwrap_or_else(PoisonError::into_inner) {
+            report["profiling"] = told.as_str().into();
+        }
         match own {
             Own::NotAsked => {}
             Own::Answered(tools) => report["tools"] = tools.into(),
@@ -183,13 +206,13 @@ impl Health {
 }
 
 /// The one place where the word is chosen.
-const fn status(draining: bool, gate: bool, own: &Own, dependency_failed: bool) -> Status {
+const fn status(draining: bool, gate: bool, own: &Own, failed: bool) -> Status {
     match own {
         _ if draining => Status::Draining,
         Own::Failed(_) => Status::Unhealthy,
         Own::NotAsked => Status::Starting,
         Own::Answered(_) if !gate => Status::Starting,
-        Own::Answered(_) if dependency_failed => Status::Degraded,
+        Own::Answered(_) if failed => Status::Degraded,
         Own::Answered(_) => Status::Healthy,
     }
 }
@@ -207,10 +230,14 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reload::Verdict;
 
     fn health(check: impl crate::Dependency) -> Health {
-        let watched = Arc::new(Watched::new("store".into(), Box::new(check)));
-        Health::new("memory", Metrics::new("memory"), vec!["2026-07-28".into()], vec![watched])
+        let dependencies = Dependencies::default();
+        dependencies.insert("store", check);
+        let metrics = Metrics::new("memory");
+        let told = Told::new(&metrics).expect("new");
+        Health::new("memory", metrics, vec!["2026-07-28".into()], dependencies, told)
     }
 
     #[test]
@@ -231,7 +258,7 @@ mod tests {
         health.set_own(Own::Answered(7));
         health.open_gate();
         assert_eq!(health.status(), Status::Healthy, "what is not known yet is no failure");
-        health.dependencies[0].look(DEPENDENCY_DEADLINE).await;
+        health.dependencies.all()[0].look(DEPENDENCY_DEADLINE).await;
         let report = health.report();
         assert_eq!(report["status"], "degraded");
         assert_eq!(report["tools"], 7);
@@ -243,10 +270,41 @@ mod tests {
         report["timestamp"].as_str().expect("text").parse::<jiff::Timestamp>().expect("RFC 3339");
     }
 
+    #[test]
+    fn a_file_that_cannot_be_used_degrades_until_it_can() {
+        let health = health(|| std::future::ready(Ok(())));
+        health.set_own(Own::Answered(1));
+        health.open_gate();
+        health.configuration.began("settings");
+        assert_eq!(health.report()["configuration"]["settings"], json!({"status": "current"}));
+        health.configuration.tell("settings", Verdict::Rejected("a typo".into()));
+        assert_eq!(health.status(), Status::Degraded);
+        assert_eq!(
+            health.report()["configuration"]["settings"],
+            json!({"status": "rejected", "message": "a typo"})
+        );
+        let fields = vec!["listen.port".to_owned()];
+        health.configuration.tell("settings", Verdict::Applied { needs_restart: fields });
+        assert_eq!(health.status(), Status::Healthy, "it works as it did");
+        assert_eq!(
+            health.report()["configuration"]["settings"],
+            json!({"status": "restart_required", "fields": ["listen.port"]})
+        );
+        let text = String::from_utf8(health.metrics.text()).expect("text");
+        for line in [
+            "mcp_memory_config_last_reload_successful{file=\"settings\"} 1",
+            "mcp_memory_config_reloads_total{file=\"settings\",outcome=\"rejected\"} 1",
+            "mcp_memory_config_reloads_total{file=\"settings\",outcome=\"applied\"} 1",
+            "mcp_memory_config_restart_required{file=\"settings\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
     #[tokio::test]
     async fn a_check_that_hangs_counts_as_failed() {
         let health = health(std::future::pending::<Result<(), String>>);
-        health.dependencies[0].look(Duration::from_millis(1)).await;
+        health.dependencies.all()[0].look(Duration::from_millis(1)).await;
         assert_eq!(health.report()["dependencies"]["store"]["status"], "unhealthy");
     }
 }

@@ -1,18 +1,26 @@
 //! Connections: accepted, served, and ended in order.
 
 use crate::metrics::Metrics;
+use crate::stalled::Impatient;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
 /// How long a connection may take for a request's headers, and lie idle between two requests. Longer than
 /// the 60 seconds of common proxies, so that they close first and no request meets a closing.
 const HEADERS_DEADLINE: Duration = Duration::from_secs(75);
+/// How long an answer may make no progress because its client does not read.
+const READ_DEADLINE: Duration = Duration::from_mins(1);
 /// A pause when no connection can be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -25,19 +33,33 @@ pub(crate) struct Ends {
     pub(crate) cut_off: CancellationToken,
 }
 
+/// Where the other end of a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Whether it is this machine.
+    pub(crate) local: bool,
+}
+
 /// Serves every connection until `ends.closed`. The tracker is empty when the last one is done.
 pub(crate) async fn accept(
     listener: TcpListener,
     router: Router,
     metrics: Metrics,
+    max_connections: u32,
     ends: Ends,
     tracker: TaskTracker,
 ) {
+    let places = Arc::new(Semaphore::new(max_connections.max(1) as usize));
     loop {
-        let stream = tokio::select! {
+        // Those beyond the limit wait in the system's own queue, which costs no memory here.
+        let place = tokio::select! {
+            () = ends.closed.cancelled() => break,
+            place = places.clone().acquire_owned() => place,
+        };
+        let (stream, address) = tokio::select! {
             () = ends.closed.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -45,23 +67,31 @@ pub(crate) async fn accept(
                 }
             },
         };
-        tracker.spawn(connection(stream, router.clone(), metrics.clone(), ends.clone()));
+        let peer = Peer { local: address.ip().to_canonical().is_loopback() };
+        let served = connection(stream, peer, router.clone(), metrics.clone(), ends.clone());
+        tracker.spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
     tracker.close();
 }
 
-async fn connection(stream: TcpStream, router: Router, metrics: Metrics, ends: Ends) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, metrics: Metrics, ends: Ends) {
     let _counted = metrics.connection();
     // Without this, small replies in several pieces wait 40 ms for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection closed before it was served");
         return;
     }
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, READ_DEADLINE)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -39,7 +39,8 @@ where
         .with_allowed_hosts(hosts(listen))
         .with_allowed_origins(origins(listen))
         .enforce_origin_validation()
-        .with_max_request_body_bytes(listen.max_body_bytes as usize)
+        // Bodies were read before, within a limit that may change.
+        .with_max_request_body_bytes(usize::MAX)
         .with_cancellation_token(cut_off);
     StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config)
 }

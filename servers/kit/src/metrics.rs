@@ -2,18 +2,42 @@
 //!
 //! Label values are bounded: methods come from the protocol, tool names from the server's own list.
 
+mod calls;
 mod text;
 mod window;
 
+pub(crate) use calls::Calls;
+
+use crate::limits::Limits;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use window::Window;
 
-/// Seconds; from calls answered out of memory to those that wait for a person.
-const BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+/// Seconds; from calls answered out of memory to those that wait for a person. Powers of two are what Prometheus'
+/// native histograms use as well, so that quantiles of both agree and one can be turned into the other.
+const BUCKETS: [f64; 19] = [
+    1.0 / 4096.0,
+    1.0 / 2048.0,
+    1.0 / 1024.0,
+    1.0 / 512.0,
+    1.0 / 256.0,
+    1.0 / 128.0,
+    1.0 / 64.0,
+    1.0 / 32.0,
+    1.0 / 16.0,
+    0.125,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+    64.0,
+];
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +53,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::ToolError => "tool_error",
@@ -54,7 +78,9 @@ struct Inner {
     requests: IntCounterVec,
     durations: HistogramVec,
     rejected: IntCounterVec,
+    calls: calls::Families,
     connections: AtomicI64,
+    in_flight: OnceLock<Limits>,
     started: Instant,
     count: AtomicU64,
     errors: AtomicU64,
@@ -109,6 +135,7 @@ impl Metrics {
         for collector in collectors {
             registry.register(collector).expect("registered once");
         }
+        let calls = calls::Families::new(&prefix, &registry).expect("sound names, registered once");
         let recent = Mutex::new(Window::default());
         let (connections, count, errors) = (AtomicI64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let started = Instant::now();
@@ -118,7 +145,9 @@ impl Metrics {
             requests,
             durations,
             rejected,
+            calls,
             connections,
+            in_flight: OnceLock::new(),
             started,
             count,
             errors,
@@ -158,7 +187,7 @@ impl Metrics {
         Ok(histogram)
     }
 
-    /// Counts one MCP request. `tool` is empty for anything but a tool call.
+    /// Counts one MCP request. `method` and `tool` are labels and must be bounded. `tool` is empty for anything but a tool call.
     pub fn observe(&self, method: &str, tool: &str, outcome: Outcome, elapsed: Duration) {
         let inner = &self.0;
         inner.requests.with_label_values(&[method, tool, outcome.label()]).inc();
@@ -166,6 +195,21 @@ impl Metrics {
         inner.count.fetch_add(1, Ordering::Relaxed);
         inner.errors.fetch_add(u64::from(outcome.is_error()), Ordering::Relaxed);
         self.recent(|window, now| window.record(now, outcome.is_error(), elapsed));
+    }
+
+    /// The measures of calls to one dependency.
+    pub(crate) fn calls(&self, dependency: &str) -> Calls {
+        self.0.calls.of(dependency)
+    }
+
+    /// Shows no state of a dependency that is not called any more.
+    pub fn forget_dependency(&self, name: &str) {
+        self.0.calls.forget(name);
+    }
+
+    /// Shows how many requests count towards these limits.
+    pub(crate) fn show(&self, limits: &Limits) {
+        let _ = self.0.in_flight.set(limits.clone());
     }
 
     pub(crate) fn rejected(&self, code: http::StatusCode) {

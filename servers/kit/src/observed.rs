@@ -3,6 +3,7 @@
 
 use crate::metrics::{Metrics, Outcome};
 use crate::self_check::SelfCheck;
+use crate::trace::{span, trace_id};
 #[allow(deprecated, reason = "clients of the earlier revisions still use what the latest deprecates")]
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelledNotificationParam,
@@ -19,6 +20,7 @@ use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use std::borrow::Cow;
 use std::time::Instant;
+use tracing::Instrument;
 
 type Context = RequestContext<RoleServer>;
 type Notified = NotificationContext<RoleServer>;
@@ -151,8 +153,10 @@ impl<H: ServerHandler> ServerHandler for Observed<H> {
     ) -> Result<CallToolResponse, ErrorData> {
         let mut measure = self.measure("tools/call", self.label(&request.name), &context);
         let cancelled = context.ct.clone();
+        let trace_id = trace_id(&context).map(str::to_owned);
+        let span = span(trace_id.as_deref(), &measure.tool);
         let result = tokio::select! {
-            result = self.inner.call_tool(request, context) => result,
+            result = self.inner.call_tool(request, context).instrument(span) => result,
             // The SDK only tells a handler that its client is gone; dropping the handler ends its work as well.
             () = cancelled.cancelled() => {
                 return Err(ErrorData::new(ErrorCode::INTERNAL_ERROR, "the call was cancelled", None));
@@ -163,6 +167,9 @@ impl<H: ServerHandler> ServerHandler for Observed<H> {
             Ok(_) => Outcome::Ok,
             Err(_) => Outcome::Error,
         };
+        let (tool, outcome) = (&*measure.tool, measure.outcome.label());
+        let milliseconds = measure.started.elapsed().as_millis();
+        tracing::debug!(tool, outcome, milliseconds, trace_id, "called");
         result
     }
 

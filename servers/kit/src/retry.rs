@@ -22,7 +22,7 @@ where
 
 /// The waits between tries: doubled each time up to the longest, each with a random part of itself added, so
 /// that callers who failed together do not return together.
-pub fn waits(settings: &Retry) -> impl Iterator<Item = Duration> {
+pub fn waits(settings: &Retry) -> impl Iterator<Item = Duration> + use<> {
     builder(settings).build()
 }
 

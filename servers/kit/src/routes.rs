@@ -1,18 +1,23 @@
 //! The HTTP routes of a server, and what is done to each request to the MCP endpoint on its way in and out.
 
+use crate::callers::{Access, Caller, Refusal};
 use crate::health::Health;
+use crate::limits::{InFlight, Limits};
+use crate::listener::Peer;
+use crate::self_check::SelfCheck;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
-    ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_LENGTH,
+    CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use http_body_util::BodyExt;
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -30,7 +35,9 @@ const ERROR_TEXT_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) health: Arc<Health>,
-    pub(crate) max_body_bytes: usize,
+    pub(crate) access: Arc<Access>,
+    pub(crate) check: SelfCheck,
+    pub(crate) limits: Limits,
 }
 
 /// All routes of a server: its endpoint, its health, its metrics, and those it adds itself.
@@ -43,8 +50,11 @@ where
     H: ServerHandler + Clone,
 {
     let mcp = Router::new().route_service("/mcp", mcp).layer(from_fn_with_state(shared.clone(), endpoint));
+    // For who reaches the server by the paths of its endpoint alone.
+    let beside = format!("/mcp/{}/health", shared.health.server.replace('-', "_"));
     let own = Router::new()
         .route("/health", get(health))
+        .route(&beside, get(health))
         .route("/health/live", get(async || Json(json!({"status": "alive"}))))
         .route("/metrics", get(metrics))
         .with_state(shared.clone());
@@ -71,17 +81,13 @@ async fn leave(State(shared): State<Shared>, request: Request, next: Next) -> Re
     response
 }
 
-/// Around the endpoint: bodies arrive in time or not at all, errors are JSON-RPC, allowed browsers may read.
+/// Around the endpoint: callers show their keys first, there are not too many at a time, bodies arrive in time or
+/// not at all, errors are JSON-RPC, allowed browsers may read.
 async fn endpoint(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let (parts, body) = request.into_parts();
-    let mut response = match read(&parts.headers, body, shared.max_body_bytes).await {
-        Ok(body) => {
-            let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-            rewritten(answer, &body).await
-        }
-        Err(refused) => refused,
+    let mut response = match served(&shared, request, next).await {
+        Ok(response) | Err(response) => response,
     };
     if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         // The SDK found the origin allowed and knows no such method: that is a browser's question beforehand.
@@ -104,6 +110,73 @@ async fn endpoint(State(shared): State<Shared>, request: Request, next: Next) ->
     response
 }
 
+/// The answer of the SDK, or that of whatever stood before it.
+async fn served(shared: &Shared, request: Request, next: Next) -> Result<Response, Response> {
+    let (mut parts, body) = request.into_parts();
+    // A browser's question beforehand carries no key and does nothing.
+    if parts.method != Method::OPTIONS {
+        let caller = if shared.check.marked(&parts.headers) {
+            Caller::owner()
+        } else {
+            let local = parts.extensions.get::<Peer>().is_some_and(|peer| peer.local);
+            shared.access.admit(&parts.headers, local).map_err(|refusal| refused(&refusal))?
+        };
+        // The key opened this door and is nobody's business behind it.
+        parts.headers.remove(AUTHORIZATION);
+        parts.extensions.insert(caller);
+    }
+    let place = shared.limits.enter().ok_or_else(|| busy(&shared.limits))?;
+    let body = read(&parts.headers, body, shared.limits.max_body_bytes()).await?;
+    let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    Ok(held(rewritten(answer, &body).await, place))
+}
+
+/// A stream of events keeps its place until it ends; any other answer is there as a whole.
+fn held(response: Response, place: InFlight) -> Response {
+    let streams = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if !streams {
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &place;
+            frame
+        }))
+    })
+}
+
+/// Too many requests are being served; this one has not been looked at.
+fn busy(limits: &Limits) -> Response {
+    let message = format!(
+        "this server is serving {} requests at a time already, which is its limit (listen.maxInFlight); nothing was \
+         done, so try again in a second",
+        limits.max_in_flight()
+    );
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, -32603, &message);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// What a caller is told who may not call.
+fn refused(refusal: &Refusal) -> Response {
+    let (code, challenge) = match refusal {
+        Refusal::NoKey => (StatusCode::UNAUTHORIZED, Some("Bearer realm=\"mcp-system\"")),
+        Refusal::UnknownKey => {
+            (StatusCode::UNAUTHORIZED, Some("Bearer realm=\"mcp-system\", error=\"invalid_token\""))
+        }
+        Refusal::BadTenant => (StatusCode::BAD_REQUEST, None),
+        Refusal::Remote | Refusal::OtherTenant { .. } => (StatusCode::FORBIDDEN, None),
+    };
+    let mut response = error(code, -32600, &refusal.to_string());
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
+}
+
 /// What a browser learns when it asks before a request.
 fn parts_allowed(origin: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -114,7 +187,7 @@ fn parts_allowed(origin: Option<&HeaderValue>) -> HeaderMap {
             ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static(
                 "accept, authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
-                 mcp-session-id, traceparent, tracestate",
+                 mcp-session-id, mcp-tenant, traceparent, tracestate",
             ),
         );
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

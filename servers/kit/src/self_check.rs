@@ -1,13 +1,14 @@
 //! The server's questions to itself: a real `tools/list` over HTTP to its own endpoint. Whoever passes it
 //! answers clients too.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use http::HeaderMap;
 use rmcp::model::{Extensions, ListToolsResult, ProtocolVersion};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
 
 /// Marks the server's own requests, so that they are not counted as those of clients.
 const MARK: &str = "mcp-system-self-check";
@@ -19,24 +20,28 @@ const PAGES: usize = 100;
 /// Asks, and recognises its own questions.
 #[derive(Clone, Debug)]
 pub(crate) struct SelfCheck {
-    /// Random, so that a client cannot keep its requests out of the metrics.
+    /// Random, so that nobody else can ask without a key, or keep requests out of the metrics.
     mark: Arc<str>,
     tools: Arc<RwLock<BTreeSet<String>>>,
 }
 
 impl SelfCheck {
-    pub(crate) fn new() -> Self {
-        let random = RandomState::new();
-        let mark = format!("{:016x}{:016x}", random.hash_one(0), RandomState::new().hash_one(1));
-        Self { mark: mark.into(), tools: Arc::default() }
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let mut random = [0; 16];
+        let source = rustls::crypto::ring::default_provider().secure_random;
+        source.fill(&mut random).map_err(|_| anyhow!("the system has no random numbers"))?;
+        let mark = format!("{:032x}", u128::from_ne_bytes(random));
+        Ok(Self { mark: mark.into(), tools: Arc::default() })
     }
 
     /// Whether a request is one of these.
     pub(crate) fn asked(&self, extensions: &Extensions) -> bool {
-        extensions
-            .get::<http::request::Parts>()
-            .and_then(|parts| parts.headers.get(MARK))
-            .is_some_and(|value| value.as_bytes() == self.mark.as_bytes())
+        extensions.get::<http::request::Parts>().is_some_and(|parts| self.marked(&parts.headers))
+    }
+
+    /// Whether these are the headers of one of these.
+    pub(crate) fn marked(&self, headers: &HeaderMap) -> bool {
+        headers.get(MARK).is_some_and(|value| bool::from(value.as_bytes().ct_eq(self.mark.as_bytes())))
     }
 
     /// Whether the last answer listed a tool of this name.

@@ -1,18 +1,25 @@
 //! A server from its start to its end.
 
+use crate::callers::Access;
 use crate::client::plain_client;
+use crate::dependencies::Dependencies;
 use crate::dependency::Dependency;
-use crate::health::{DEPENDENCY_DEADLINE, Health, Own, Watched};
+use crate::guarded::Guarded;
+use crate::health::{Health, Own};
+use crate::limits::Limits;
 use crate::listener::{Ends, accept};
 use crate::mcp;
 use crate::metrics::Metrics;
 use crate::observed::Observed;
+use crate::profiling;
+use crate::reload::{Reloaded, Told, follow};
 use crate::routes::{Shared, router};
 use crate::self_check::SelfCheck;
+use crate::telemetry;
 use anyhow::{Context, bail};
 use axum::Router;
 use futures::future::BoxFuture;
-use mcp_system_config::{ServerConfig, Settings};
+use mcp_system_config::Settings;
 use rmcp::ServerHandler;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,39 +31,62 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+type Around = Box<dyn FnOnce(Router) -> Router + Send>;
+
 /// One server: an MCP handler with everything around it.
 ///
 /// The handler is cloned for each request, so it should keep what it holds behind an [`Arc`]. Its
 /// `get_tool` should know its tools: what it does not know is counted as `unknown` in the metrics until the
 /// server has listed it.
 pub struct Server<S: Settings, H> {
-    config: ServerConfig<S>,
+    settings: Reloaded<S>,
     handler: H,
+    /// Hosts and origins besides those of the settings.
+    allowed: (Vec<String>, Vec<String>),
     metrics: Metrics,
-    dependencies: Vec<Arc<Watched>>,
+    dependencies: Dependencies,
+    guards: Vec<Arc<Guarded>>,
     routes: Option<Router>,
+    around: Vec<Around>,
     ready: BoxFuture<'static, ()>,
     at_end: Vec<BoxFuture<'static, anyhow::Result<()>>>,
 }
 
 impl<S: Settings, H> std::fmt::Debug for Server<S, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
 impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
-    /// A server with these settings around this handler.
-    pub fn new(config: ServerConfig<S>, handler: H) -> Self {
+    /// A server with these settings around this handler. A plain [`ServerConfig`](mcp_system_config::ServerConfig)
+    /// never changes; a [`Reloaded`] does with its file, and the handler may keep a clone of it.
+    pub fn new(settings: impl Into<Reloaded<S>>, handler: H) -> Self {
         Self {
-            config,
+            settings: settings.into(),
             handler,
+            allowed: (Vec::new(), Vec::new()),
             metrics: Metrics::new(S::KIND.name()),
-            dependencies: Vec::new(),
+            dependencies: Dependencies::default(),
+            guards: Vec::new(),
             routes: None,
+            around: Vec::new(),
             ready: Box::pin(std::future::ready(())),
             at_end: Vec::new(),
         }
+    }
+
+    /// The settings, as they are now and as they change.
+    pub const fn settings(&self) -> &Reloaded<S> {
+        &self.settings
+    }
+
+    /// Lets in these names of the Host header and these web origins as well.
+    #[must_use]
+    pub fn allow(mut self, hosts: Vec<String>, origins: Vec<String>) -> Self {
+        self.allowed.0.extend(hosts);
+        self.allowed.1.extend(origins);
+        self
     }
 
     /// Measures into this registry, which the handler may use as well.
@@ -68,8 +98,22 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
 
     /// Checks this in the background and shows it in `/health`. While it fails, the server is degraded.
     #[must_use]
-    pub fn dependency(mut self, name: &str, check: impl Dependency) -> Self {
-        self.dependencies.push(Arc::new(Watched::new(name.to_owned(), Box::new(check))));
+    pub fn dependency(self, name: &str, check: impl Dependency) -> Self {
+        self.dependencies.insert(name, check);
+        self
+    }
+
+    /// Checks these, of which there may be more or fewer while the server runs, instead of those so far.
+    #[must_use]
+    pub fn dependencies(mut self, dependencies: Dependencies) -> Self {
+        self.dependencies = dependencies;
+        self
+    }
+
+    /// Has this guard follow the settings (`resilience`) as they change.
+    #[must_use]
+    pub fn guarded(mut self, guarded: Arc<Guarded>) -> Self {
+        self.guards.push(guarded);
         self
     }
 
@@ -94,9 +138,17 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
         self
     }
 
+    /// Puts this around all routes, such as a layer that sees each request before the server does.
+    #[must_use]
+    pub fn around(mut self, around: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
+        self.around.push(Box::new(around));
+        self
+    }
+
     /// Binds the configured address and serves there; see [`Self::run_on`].
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        let address = SocketAddr::new(self.config.listen.host, self.config.listen.port);
+        let listen = self.settings.current().listen.clone();
+        let address = SocketAddr::new(listen.host, listen.port);
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("the {} server cannot listen on {address}", S::KIND))?;
@@ -114,31 +166,57 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
         shutdown: impl Future<Output = ()> + Send,
     ) -> anyhow::Result<()> {
         let address = listener.local_addr().context("the socket has no address")?;
-        let times = self.config.shutdown.clone();
-        let check = SelfCheck::new();
+        let config = self.settings.current();
+        let (access, keys) = Access::open(&config.callers)?;
+        let (access, limits) = (Arc::new(access), Limits::new(&config.listen));
+        self.metrics.show(&limits);
+        let told = Told::new(&self.metrics).context("the measures of reloads are registered already")?;
+        let check = SelfCheck::new()?;
         let versions = self.handler.supported_protocol_versions();
         let health = Arc::new(Health::new(
             S::KIND.name(),
             self.metrics.clone(),
             versions.iter().map(|version| version.as_str().to_owned()).collect(),
-            self.dependencies,
+            self.dependencies.clone(),
+            told.clone(),
         ));
         let ends = Ends::default();
         let tracker = TaskTracker::new();
         let handler = Observed { inner: self.handler, metrics: self.metrics.clone(), check: check.clone() };
-        let service = mcp::service(handler, &self.config.listen, ends.cut_off.clone());
-        let shared =
-            Shared { health: health.clone(), max_body_bytes: self.config.listen.max_body_bytes as usize };
+        let mut listen = config.listen.clone();
+        listen.allowed_hosts.extend(self.allowed.0);
+        listen.allowed_origins.extend(self.allowed.1);
+        let service = mcp::service(handler, &listen, ends.cut_off.clone());
+        let shared = Shared {
+            health: health.clone(),
+            access: access.clone(),
+            check: check.clone(),
+            limits: limits.clone(),
+        };
         let routes = router(service, self.routes, shared);
-        let accepting = spawn(accept(listener, routes, self.metrics, ends.clone(), tracker.clone()));
+        let routes = self.around.into_iter().fold(routes, |routes, around| around(routes));
+        let profiles =
+            profiling::serve(self.settings.clone(), address.port(), self.metrics.clone(), health.clone());
+        let accepting = spawn(accept(
+            listener,
+            routes,
+            self.metrics,
+            listen.max_connections,
+            ends.clone(),
+            tracker.clone(),
+        ));
         tracing::info!(server = S::KIND.name(), %address, "listening");
-        let mut background = vec![
+        let background = [
             spawn(ask(check, format!("http://{}/mcp", reachable(address)), health.clone())),
             spawn(gate(self.ready, health.clone())),
+            spawn(self.dependencies.watch()),
+            spawn(follow(self.settings.clone(), access, keys, told)),
+            spawn(apply(self.settings.clone(), limits, self.guards)),
+            spawn(profiles),
         ];
-        background.extend(health.dependencies.iter().cloned().map(watch).map(spawn));
 
         shutdown.await;
+        let times = self.settings.current().shutdown.clone();
         health.drain();
         tracing::info!(server = S::KIND.name(), seconds = times.drain_seconds, "draining");
         tokio::time::sleep(Duration::from_secs(times.drain_seconds.into())).await;
@@ -201,9 +279,15 @@ async fn gate(ready: BoxFuture<'static, ()>, health: Arc<Health>) {
     health.open_gate();
 }
 
-async fn watch(dependency: Arc<Watched>) {
-    loop {
-        dependency.look(DEPENDENCY_DEADLINE).await;
-        tokio::time::sleep(dependency.check.interval()).await;
+/// Puts into force what changes in the settings of every server.
+async fn apply<S: Settings>(settings: Reloaded<S>, limits: Limits, guards: Vec<Arc<Guarded>>) {
+    let mut changes = settings.subscribe();
+    while changes.changed().await.is_ok() {
+        let config = changes.borrow_and_update().clone();
+        limits.set(&config.listen);
+        telemetry::set_level(config.log.level);
+        for guarded in &guards {
+            guarded.set(&config.resilience);
+        }
     }
 }

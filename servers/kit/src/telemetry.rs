@@ -2,28 +2,54 @@
 
 use mcp_system_config::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use std::sync::OnceLock;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// Libraries that tell of each request what only their authors need to know.
 const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "reqwest", "rmcp", "rustls"];
+
+/// Changes the level of the installed subscriber; none where `RUST_LOG` decides it.
+static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Installs the subscriber for the whole process. `RUST_LOG`, when set, decides the level instead.
 ///
 /// # Errors
 /// Says what `RUST_LOG` should hold, or that a subscriber is already there.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).map_err(|error| {
+    let given = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let filter = match &given {
+        Some(text) => EnvFilter::try_new(text).map_err(|error| {
             anyhow::anyhow!("the environment variable RUST_LOG is {text:?}, which cannot be used: {error}")
         })?,
         None => EnvFilter::try_new(directives(log.level))?,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let installed = match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            tracing_subscriber::registry().with(filter).with(lines).try_init()
+        }
+        LogFormat::Human => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            tracing_subscriber::registry().with(filter).with(lines).try_init()
+        }
     };
-    installed.map_err(|error| anyhow::anyhow!("logging is already set up: {error}"))
+    installed.map_err(|error| anyhow::anyhow!("logging is already set up: {error}"))?;
+    if given.is_none() {
+        let _ = LEVEL.set(handle);
+    }
+    Ok(())
+}
+
+/// Logs at this level from now on, unless `RUST_LOG` decides.
+pub(crate) fn set_level(level: LogLevel) {
+    if let (Some(filter), Ok(new)) = (LEVEL.get(), EnvFilter::try_new(directives(level))) {
+        // It fails only where the subscriber is gone, and with it all logs.
+        let _ = filter.reload(new);
+    }
 }
 
 /// The level for the house's own crates, with libraries a step quieter.

@@ -1,23 +1,30 @@
-//! The MCP side: which tools there are, and what each makes of a call.
+//! The MCP side: which tools and resources there are, and what each makes of a call.
 //!
-//! Ids and the time are made here, so that the store writes just what it is given.
+//! Ids and the time are made here, so that the store writes just what it is given. The tenant comes from who
+//! calls, never from what a call says.
 
 mod answers;
+mod conversations;
+mod memories;
+mod resources;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
-use crate::arguments::{
-    self, CreateSession, GetConversationHistory, GetMemoryStatistics, GetRecentMemories, Limits,
-    SearchMemories, StoreConversation, StoreMemory, Unusable,
-};
-use crate::model::{Filter, Found, Memory, Message, Session, Statistics};
-use crate::moment::Moment;
+use crate::arguments::{Limits, Unusable};
+use crate::engine::Engine;
+use crate::model::Scope;
 use crate::store::{Store, StoreError};
-use answers::{History, List, MemoryStored, MessageStored, SessionCreated};
+use mcp_system_kit::Caller;
+use mcp_system_kit::schema::plain_router;
 use rmcp::handler::server::router::tool::ToolRouter;
-use rmcp::handler::server::wrapper::{Json, Parameters};
-use rmcp::model::{ContentBlock, Implementation, IntoContents, ServerCapabilities, ServerConfig};
-use rmcp::{ServerHandler, tool, tool_handler, tool_router};
+use rmcp::model::{
+    ContentBlock, ErrorData, Extensions, Implementation, IntoContents, ListResourceTemplatesResult,
+    ListResourcesResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler, tool_handler};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -29,6 +36,7 @@ own agent only. store_conversation and get_conversation_history keep what was sa
 /// Answers MCP requests from a store. Clones share it.
 pub struct MemoryHandler<S> {
     store: Arc<S>,
+    engine: Arc<Engine<S>>,
     limits: Limits,
     // A router is built from a dozen schemas: once, not once a request.
     router: Arc<ToolRouter<Self>>,
@@ -36,7 +44,12 @@ pub struct MemoryHandler<S> {
 
 impl<S> Clone for MemoryHandler<S> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), limits: self.limits, router: self.router.clone() }
+        Self {
+            store: self.store.clone(),
+            engine: self.engine.clone(),
+            limits: self.limits,
+            router: self.router.clone(),
+        }
     }
 }
 
@@ -53,12 +66,31 @@ enum Failure {
     Unusable(#[from] Unusable),
     #[error("there is no session {0:?}: store_conversation with this session_id begins it")]
     UnknownSession(String),
+    #[error("several agents have a session {0:?}: name the agent_id")]
+    SeveralSessions(String),
+    #[error("this agent has no memory {0:?}: search_memories and get_recent_memories tell which it has")]
+    UnknownMemory(String),
+    #[error("memory {0:?} is being changed by others all the time; nothing was changed, call again")]
+    Contended(String),
     #[error("{0}; nothing was stored: begin another with create_session, or use another session_id")]
     SessionEnded(StoreError),
     #[error("{0}; before must be a message_id of this session or a time such as 2026-11-23T09:00:00Z")]
     UnknownMessage(StoreError),
+    #[error("{0}; nothing was stored: use a new key for a new content")]
+    KeyReused(StoreError),
+    #[error("{0}; nothing was stored: make room on the server's disk, then call again")]
+    Full(StoreError),
+    #[error("{0}; look whether it is there before you store it again")]
+    Uncertain(StoreError),
     #[error("{0}; the call had no effect and can be made again")]
     Store(StoreError),
+}
+
+impl Failure {
+    /// The store answered a write with nothing.
+    fn nothing() -> Self {
+        Self::Store(StoreError::Closed)
+    }
 }
 
 impl From<StoreError> for Failure {
@@ -66,7 +98,22 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::SessionEnded { .. } => Self::SessionEnded(error),
             StoreError::UnknownMessage { .. } => Self::UnknownMessage(error),
-            StoreError::Database(_) | StoreError::Closed => {
+            StoreError::KeyReused { .. } => Self::KeyReused(error),
+            StoreError::Full(_) => {
+                tracing::error!(%error, "the store is full");
+                Self::Full(error)
+            }
+            StoreError::Uncertain(_) => {
+                tracing::error!(%error, "the outcome of a write is not known");
+                Self::Uncertain(error)
+            }
+            // No call restores a backup.
+            StoreError::NotEmpty
+            | StoreError::Database(_)
+            | StoreError::Unreachable(_)
+            | StoreError::LeftAlone { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Closed => {
                 tracing::error!(%error, "a call failed in the store");
                 Self::Store(error)
             }
@@ -80,177 +127,55 @@ impl IntoContents for Failure {
     }
 }
 
-#[tool_router]
 impl<S: Store> MemoryHandler<S> {
-    /// Answers from this store, within these limits.
-    pub fn new(store: Arc<S>, limits: Limits) -> Self {
-        Self { store, limits, router: Arc::new(Self::tool_router()) }
-    }
-
-    #[tool(
-        title = "Store a memory",
-        description = "Remember something for later: a fact, a preference, a decision, a result. It is kept \
-                       until it is removed, and only searches with the same agent_id find it.",
-        annotations(
-            read_only_hint = false,
-            destructive_hint = false,
-            idempotent_hint = false,
-            open_world_hint = false
-        )
-    )]
-    async fn store_memory(
-        &self,
-        Parameters(input): Parameters<StoreMemory>,
-    ) -> Result<Json<MemoryStored>, Failure> {
-        let memory = Memory {
-            id: new_id(),
-            agent_id: arguments::name("agent_id", input.agent_id)?,
-            session_id: arguments::optional("session_id", input.session_id)?,
-            memory_type: arguments::optional("memory_type", input.memory_type)?
-                .unwrap_or_else(|| "general".to_owned()),
-            content: arguments::content("content", input.content, self.limits)?,
-            context: arguments::object("context", input.context, self.limits)?,
-            importance: arguments::fraction("importance", input.importance.unwrap_or(0.5))?,
-            created_at: Moment::now(),
-        };
-        let stored = MemoryStored::of(&memory);
-        self.store.insert_memory(memory).await?;
-        Ok(Json(stored))
-    }
-
-    #[tool(
-        title = "Search memories",
-        description = "Find what this agent remembers about something, best first, by full-text search. Ask \
-                       with the words that the memory would use; filters narrow it down.",
-        annotations(read_only_hint = true, open_world_hint = false)
-    )]
-    async fn search_memories(
-        &self,
-        Parameters(input): Parameters<SearchMemories>,
-    ) -> Result<Json<List<Found>>, Failure> {
-        let found = self.store.search(&input.search()?).await?;
-        Ok(Json(List::of(found)))
-    }
-
-    #[tool(
-        title = "Get recent memories",
-        description = "List the newest memories of an agent, newest first.",
-        annotations(read_only_hint = true, open_world_hint = false)
-    )]
-    async fn get_recent_memories(
-        &self,
-        Parameters(input): Parameters<GetRecentMemories>,
-    ) -> Result<Json<List<Memory>>, Failure> {
-        let agent_id = arguments::name("agent_id", input.agent_id)?;
-        let limit = arguments::limit(input.limit)?;
-        let memory_type = arguments::optional("memory_type", input.memory_type)?;
-        let filter = Filter { memory_type, ..Filter::default() };
-        let memories = self.store.recent(&agent_id, &filter, limit).await?;
-        Ok(Json(List::of(memories)))
-    }
-
-    #[tool(
-        title = "Store a message of a conversation",
-        description = "Add one message to a conversation. A session_id that is not known yet begins a new \
-                       session.",
-        annotations(
-            read_only_hint = false,
-            destructive_hint = false,
-            idempotent_hint = false,
-            open_world_hint = false
-        )
-    )]
-    async fn store_conversation(
-        &self,
-        Parameters(input): Parameters<StoreConversation>,
-    ) -> Result<Json<MessageStored>, Failure> {
-        let message = Message {
-            id: new_id(),
-            session_id: arguments::name("session_id", input.session_id)?,
-            agent_id: arguments::name("agent_id", input.agent_id)?,
-            user_id: arguments::optional("user_id", input.user_id)?,
-            role: input.role,
-            message: arguments::content("message", input.message, self.limits)?,
-            created_at: Moment::now(),
-        };
-        let (id, created_at) = (message.id.clone(), message.created_at);
-        let open_end = created_at.plus_hours(self.limits.session_ttl_hours);
-        let said = self.store.insert_message(message, open_end).await?;
-        Ok(Json(MessageStored::of(id, created_at, said)))
-    }
-
-    #[tool(
-        title = "Get the history of a conversation",
-        description = "Read a conversation: its newest messages, oldest first. Read further back with \
-                       before. A session that has ended is still read; expired says so.",
-        annotations(read_only_hint = true, open_world_hint = false)
-    )]
-    async fn get_conversation_history(
-        &self,
-        Parameters(input): Parameters<GetConversationHistory>,
-    ) -> Result<Json<History>, Failure> {
-        let session_id = arguments::name("session_id", input.session_id)?;
-        let before = arguments::before(input.before)?;
-        let limit = arguments::limit(input.limit)?;
-        match self.store.history(&session_id, before.as_ref(), limit).await? {
-            Some(history) => Ok(Json(History::of(history, Moment::now()))),
-            None => Err(Failure::UnknownSession(session_id)),
-        }
-    }
-
-    #[tool(
-        title = "Create a session",
-        description = "Begin a conversation that ends after a number of hours, and get a new session_id for \
-                       it. Not needed when you choose a session_id of your own.",
-        annotations(
-            read_only_hint = false,
-            destructive_hint = false,
-            idempotent_hint = false,
-            open_world_hint = false
-        )
-    )]
-    async fn create_session(
-        &self,
-        Parameters(input): Parameters<CreateSession>,
-    ) -> Result<Json<SessionCreated>, Failure> {
-        let created_at = Moment::now();
-        let hours = arguments::ttl_hours(input.ttl_hours, self.limits)?;
-        let session = Session {
-            id: new_id(),
-            agent_id: arguments::name("agent_id", input.agent_id)?,
-            user_id: arguments::optional("user_id", input.user_id)?,
-            metadata: arguments::object("metadata", input.metadata, self.limits)?,
-            created_at,
-            expires_at: created_at.plus_hours(hours),
-            fixed: true,
-        };
-        let created = SessionCreated::of(&session);
-        self.store.insert_session(session).await?;
-        Ok(Json(created))
-    }
-
-    #[tool(
-        title = "Get statistics of the memory",
-        description = "Count what is stored, of one agent or of all: memories by type, conversations, \
-                       messages, sessions, the oldest and the newest memory, and the bytes on disk.",
-        annotations(read_only_hint = true, open_world_hint = false)
-    )]
-    async fn get_memory_statistics(
-        &self,
-        Parameters(input): Parameters<GetMemoryStatistics>,
-    ) -> Result<Json<Statistics>, Failure> {
-        let agent_id = arguments::optional("agent_id", input.agent_id)?;
-        Ok(Json(self.store.statistics(agent_id.as_deref(), Moment::now()).await?))
+    /// Answers by this engine, within these limits.
+    pub fn new(engine: Arc<Engine<S>>, limits: Limits) -> Self {
+        let router = Self::memories() + Self::conversations() + Self::upkeep();
+        Self { store: engine.store().clone(), engine, limits, router: Arc::new(plain_router(router)) }
     }
 }
 
 #[tool_handler(router = self.router)]
 impl<S: Store> ServerHandler for MemoryHandler<S> {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().build())
             .with_server_info(Implementation::new("mcp-system-memory", env!("CARGO_PKG_VERSION")))
             .with_instructions(INSTRUCTIONS)
     }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        self.list(&context.extensions).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(resources::templates())
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.resource(&request.uri, &context.extensions).await
+    }
+}
+
+/// The tenant that a request acts for.
+fn tenant(extensions: &Extensions) -> Arc<str> {
+    Caller::of(extensions).tenant
+}
+
+/// The scope of an agent of the caller's tenant.
+fn scope(extensions: &Extensions, agent_id: String) -> Scope {
+    Scope::new(tenant(extensions), agent_id)
 }
 
 /// Ids sort by the time at which they were made.

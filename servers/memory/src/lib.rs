@@ -1,47 +1,270 @@
 //! The memory server: what agents remember, and what was said in their conversations.
 //!
-//! `handler` speaks MCP, `arguments` tells usable calls from others, `model` holds the values and `store`
-//! keeps them. The server knows its own settings and its data directory; it must not know Kubernetes, the
-//! plan, or any other server.
+//! `handler` speaks MCP, `arguments` tells usable calls from others, `engine` finds, `neural` holds what models add to
+//! that, `model` holds the values and `store` keeps them; `backup` and `moving` take all of it elsewhere, and `intake` takes a
+//! backup in, also while the server serves. The server knows
+//! its own settings and its data directory; it must not know Kubernetes, the plan, or any other server.
 
 mod arguments;
+pub mod backup;
+pub mod cache;
+pub mod engine;
 mod handler;
+mod hex;
+pub mod intake;
+mod measures;
 pub mod model;
 pub mod moment;
+pub mod moving;
+mod neural;
 pub mod store;
 
 use anyhow::Context;
 pub use arguments::{Limits, Unusable};
+use cache::Bounds;
+use engine::{Capacity, Engine};
 pub use handler::MemoryHandler;
-use mcp_system_config::{MemorySettings, ServerConfig};
-use mcp_system_kit::Server;
+use mcp_system_config::{MemorySettings, ServerConfig, Settings};
+use mcp_system_kit::breaker::State;
+use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, until_other};
+use mcp_system_weaviate::Weaviate;
+use moving::Moved;
+use neural::Neural;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Store;
-use store::sqlite::SqliteStore;
+use store::postgres::{self, PostgresStore};
+use store::sqlite::{Options, SqliteStore};
+use tokio::net::UnixListener;
 
-/// Serves until `shutdown` resolves, with the embedded store in the directory `data`.
+/// Serves until `shutdown` resolves: from a PostgreSQL database where the settings name one, otherwise from the
+/// embedded store in the directory `data`.
 pub async fn serve(
-    config: ServerConfig<MemorySettings>,
+    settings: impl Into<Reloaded<MemorySettings>>,
     data: &Path,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let store = SqliteStore::open(data, &config.settings.pool).await.context("the store cannot be used")?;
+    let settings = settings.into();
+    let config = settings.current();
+    let Some(database) = &config.settings.postgres else {
+        let options = Options {
+            pool: config.settings.pool.clone(),
+            synchronous: config.settings.synchronous,
+            batch: config.settings.batch_size as usize,
+            max_pages: None,
+        };
+        let store = SqliteStore::open(data, &options).await.context("the store cannot be used")?;
+        let intake = intake::listen(data)
+            .inspect_err(|error| {
+                tracing::warn!("backups are taken in only while this server is stopped: {error:#}");
+            })
+            .ok();
+        return run(settings, store, intake, Dependencies::default(), shutdown).await;
+    };
+    let options = postgres::Options::of(database, &config.resilience, variable)?;
+    let store = PostgresStore::open(&options).await.context("the store cannot be used")?;
+    let dependencies = Dependencies::default();
+    if let Some(weaviate) = options.weaviate {
+        dependencies.insert("weaviate", Vectors(weaviate));
+    }
+    let file = database.url_file.clone();
+    let url_changed = async move {
+        match file {
+            Some(file) => until_other(&file, &options.url).await,
+            None => std::future::pending().await,
+        }
+    };
+    // Whoever started this process starts it again: connections to two databases must never stand side by side.
+    let shutdown = async move {
+        tokio::select! {
+            () = shutdown => {}
+            () = url_changed => tracing::info!("the URL of the database is another one: ending, to begin anew with it"),
+        }
+    };
+    run(settings, store, None, dependencies, shutdown).await
+}
+
+/// Opens the database of the settings.
+///
+/// # Errors
+/// Where the settings name none, or it cannot be used.
+pub async fn open_postgres(config: &ServerConfig<MemorySettings>) -> anyhow::Result<PostgresStore> {
+    let database = config.settings.postgres.as_ref().context("the settings name no PostgreSQL database")?;
+    PostgresStore::open(&postgres::Options::of(database, &config.resilience, variable)?).await
+}
+
+/// A variable of the environment that is set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Takes everything from the embedded store in a directory into the database of the settings, and sees that it is
+/// there. No server may use the directory meanwhile.
+///
+/// # Errors
+/// Where a store cannot be used, or the database does not hold what it was given.
+pub async fn move_to_postgres(config: &ServerConfig<MemorySettings>, data: &Path) -> anyhow::Result<Moved> {
+    let from =
+        SqliteStore::open(data, &Options::default()).await.context("the embedded store cannot be used")?;
+    let moved = match open_postgres(config).await {
+        Ok(to) => {
+            let moved = moving::transfer(&from, &to).await;
+            to.close().await;
+            moved
+        }
+        Err(error) => Err(error),
+    };
+    from.close().await;
+    let moved = moved?;
+    moving::note(data, &moved)?;
+    Ok(moved)
+}
+
+async fn run<S: Store>(
+    settings: Reloaded<MemorySettings>,
+    store: S,
+    intake: Option<UnixListener>,
+    dependencies: Dependencies,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let store = Arc::new(store);
-    let served = server(config, store.clone()).run(shutdown).await;
+    let config = settings.current();
+    let engine = Arc::new(Engine::new(store.clone(), capacity(&config.settings)));
+    let metrics = Metrics::new(MemorySettings::KIND.name());
+    engine.take_models(models(&config, Some(&metrics))?);
+    settings.check(|config| models(config, None).map(drop));
+    show(&dependencies, &engine);
+    let mut background = vec![
+        tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.embed_entries().await }
+        }),
+        tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.warm().await }
+        }),
+        tokio::spawn(follow(settings.clone(), engine.clone(), dependencies.clone(), metrics.clone())),
+    ];
+    background.extend(intake.map(|listener| tokio::spawn(intake::serve(listener, engine.clone()))));
+    let served = server(settings, &engine, dependencies, metrics).run(shutdown).await;
+    background.iter().for_each(tokio::task::JoinHandle::abort);
     // Closed in any case: a server that could not listen has opened its store all the same.
     store.close().await;
     served
 }
 
-/// The server around a store that is open.
+/// What the settings allow the engine to hold.
+fn capacity(settings: &MemorySettings) -> Capacity {
+    let bounds = |entries: u32, seconds: u32| Bounds {
+        entries: entries as usize,
+        ttl: Duration::from_secs(seconds.into()),
+    };
+    let cache = &settings.cache;
+    Capacity {
+        index_bytes: (settings.index_megabytes as usize) << 20,
+        searches: bounds(cache.max_entries / 2, cache.ttl_seconds),
+        memories: bounds(cache.max_entries, cache.ttl_seconds.saturating_mul(2)),
+    }
+}
+
+/// The models that the settings name, loaded.
+fn models(config: &ServerConfig<MemorySettings>, metrics: Option<&Metrics>) -> anyhow::Result<Neural> {
+    Ok(Neural::of(&config.settings.embeddings, &config.resilience, &variable, metrics)?)
+}
+
+/// Takes over new bounds and limits, and other models, whenever the settings change.
+async fn follow<S: Store>(
+    settings: Reloaded<MemorySettings>,
+    engine: Arc<Engine<S>>,
+    dependencies: Dependencies,
+    metrics: Metrics,
+) {
+    let mut changes = settings.subscribe();
+    while changes.changed().await.is_ok() {
+        let config = changes.borrow_and_update().clone();
+        let capacity = capacity(&config.settings);
+        engine.resize(capacity.searches, capacity.memories);
+        engine.store().take_resilience(&config.resilience);
+        engine.neural().take_resilience(&config.resilience);
+        if *engine.neural().settings() != config.settings.embeddings {
+            match models(&config, Some(&metrics)) {
+                Ok(models) => {
+                    engine.take_models(models);
+                    show_models(&dependencies, &engine);
+                }
+                // They were checked a moment ago: the file changed in between.
+                Err(error) => tracing::error!("the present models stay: {error:#}"),
+            }
+        }
+    }
+}
+
+/// The server around an engine.
 fn server<S: Store>(
-    config: ServerConfig<MemorySettings>,
-    store: Arc<S>,
+    settings: Reloaded<MemorySettings>,
+    engine: &Arc<Engine<S>>,
+    dependencies: Dependencies,
+    metrics: Metrics,
 ) -> Server<MemorySettings, MemoryHandler<S>> {
-    let handler = MemoryHandler::new(store.clone(), Limits::of(&config.settings));
-    Server::new(config, handler).dependency("store", move || {
-        let store = store.clone();
-        async move { store.check().await.map_err(|error| error.to_string()) }
-    })
+    if let Err(error) = measures::register(&metrics, engine.clone()) {
+        tracing::error!(%error, "the measures of the engine cannot be shown");
+    }
+    let handler = MemoryHandler::new(engine.clone(), Limits::of(&settings.current().settings));
+    Server::new(settings, handler).metrics(metrics).dependencies(dependencies)
+}
+
+/// Has health show what the engine depends on.
+fn show<S: Store>(dependencies: &Dependencies, engine: &Arc<Engine<S>>) {
+    dependencies.insert("store", Health(engine.store().clone()));
+    show_models(dependencies, engine);
+}
+
+/// Shows the models in health, where there are some.
+fn show_models<S: Store>(dependencies: &Dependencies, engine: &Arc<Engine<S>>) {
+    if engine.neural().is_empty() {
+        dependencies.remove("models");
+    } else {
+        dependencies.insert("models", Models(engine.clone()));
+    }
+}
+
+/// The neural models as the server's health shows them.
+struct Models<S: Store>(Arc<Engine<S>>);
+
+impl<S: Store> Dependency for Models<S> {
+    async fn check(&self) -> Result<(), String> {
+        // What the last call found: an endpoint may cost something, so nothing is called just to see.
+        self.0.neural().failure().map_or(Ok(()), Err)
+    }
+
+    fn circuit_breaker(&self) -> Option<State> {
+        self.0.neural().circuit_breaker()
+    }
+}
+
+/// A store as the server's health shows it.
+struct Health<S>(Arc<S>);
+
+impl<S: Store> Dependency for Health<S> {
+    async fn check(&self) -> Result<(), String> {
+        self.0.check().await.map_err(|error| error.to_string())
+    }
+
+    fn circuit_breaker(&self) -> Option<State> {
+        self.0.circuit_breaker()
+    }
+}
+
+/// The Weaviate that indexes vectors, as the server's health shows it.
+struct Vectors(Arc<Weaviate>);
+
+impl Dependency for Vectors {
+    async fn check(&self) -> Result<(), String> {
+        self.0.check().await.map_err(|error| error.to_string())
+    }
+
+    fn circuit_breaker(&self) -> Option<State> {
+        Some(self.0.circuit_breaker())
+    }
 }

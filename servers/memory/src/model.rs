@@ -1,98 +1,43 @@
-//! What the server remembers: plain values, as the store keeps them and as clients see them.
+//! What the server remembers: plain values, as the store keeps them.
 //!
-//! Nothing here reads a clock, a file or the network.
+//! Memories and messages of conversations are both an [`Entry`]: one search finds either, and one sequence of
+//! changes tells of both. Nothing here reads a clock, a file or the network.
 
 use crate::moment::Moment;
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-/// One thing that an agent wants to remember.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Memory {
-    /// The memory's own id.
-    #[serde(rename = "memory_id")]
-    pub id: String,
-    /// The agent that it belongs to.
-    pub agent_id: String,
-    /// The session that it was made in, when one was named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<String>,
-    /// Its kind.
-    pub memory_type: String,
-    /// What is remembered.
-    pub content: String,
-    /// What was said about it when it was stored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub context: Option<JsonObject>,
-    /// From 0 (trivial) to 1 (vital).
-    pub importance: f64,
-    /// When it was stored.
-    pub created_at: Moment,
+/// Whose entries: an agent of a tenant. Nothing is ever read or written but inside one scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// The tenant that the caller acts for.
+    pub tenant: Arc<str>,
+    /// The agent that the call names.
+    pub agent_id: Arc<str>,
 }
 
-impl Memory {
-    /// Roughly the bytes that it takes in an answer.
-    pub fn weight(&self) -> usize {
-        self.content.len() + self.context.as_ref().map_or(0, object_weight) + 256
+impl Scope {
+    /// The scope of an agent of a tenant.
+    pub fn new(tenant: impl Into<Arc<str>>, agent_id: impl Into<Arc<str>>) -> Self {
+        Self { tenant: tenant.into(), agent_id: agent_id.into() }
     }
 }
 
-/// Roughly the bytes of an object: exact sizes matter to nobody, and its text may be long to make.
-fn object_weight(object: &JsonObject) -> usize {
-    serde_json::to_string(object).map_or(0, |text| text.len())
-}
-
-/// A memory that a search found.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Found {
-    /// The memory itself.
-    #[serde(flatten)]
-    pub memory: Memory,
-    /// How well it fits the query; higher is better. Only scores of one search compare.
-    pub score: f64,
-}
-
-/// What to search for, and where.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Search {
-    /// Whose memories; those of others are never looked at.
-    pub agent_id: String,
-    /// Any text; its words count, a memory that holds any of them is found.
-    pub query: String,
-    /// The most memories to return.
-    pub limit: u32,
-    /// Which of the agent's memories are looked at.
-    pub filter: Filter,
-}
-
-/// Which of an agent's memories are looked at; what is `None` excludes nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter {
-    /// Only this kind.
-    pub memory_type: Option<String>,
-    /// Only memories of this session.
-    pub session_id: Option<String>,
-    /// Only memories at least this important.
-    pub min_importance: Option<f64>,
-    /// Only memories stored then or later.
-    pub since: Option<Moment>,
-    /// Only memories stored before then.
-    pub until: Option<Moment>,
-}
-
-/// A part of a longer list, cut where its bytes or its number reach a bound.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page<T> {
-    /// The entries, in order.
-    pub items: Vec<T>,
-    /// Whether bytes, not the limit that was asked for, ended the page.
-    pub truncated: bool,
+/// Whether an entry was stored as a memory or said in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Memory,
+    Message,
 }
 
 /// Who spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     User,
@@ -118,40 +63,247 @@ impl Role {
     }
 }
 
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Message {
-    /// The message's own id.
-    #[serde(rename = "message_id")]
-    pub id: String,
-    /// The session that it belongs to.
-    pub session_id: String,
-    /// The agent that stored it.
-    pub agent_id: String,
-    /// The person who took part, when one was named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
-    /// Who spoke.
+/// Who said a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speaker {
+    /// In which part.
     pub role: Role,
-    /// What was said.
-    pub message: String,
+    /// The person who took part, when one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+}
+
+/// The type of every message; memories may have any.
+pub const MESSAGE_TYPE: &str = "message";
+
+/// A memory, or a message of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its own id, unique in its scope.
+    pub id: String,
+    /// Who said it: a message has a speaker, a memory has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<Speaker>,
+    /// The session that it belongs to; a message always has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Its type.
+    pub memory_type: String,
+    /// What is remembered, or was said.
+    pub content: String,
+    /// What was said about it when it was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<JsonObject>,
+    /// From 0 (trivial) to 1 (vital).
+    pub importance: f64,
     /// When it was stored.
     pub created_at: Moment,
+    /// When it was last changed by its agent.
+    pub updated_at: Moment,
+    /// Set when an optimisation put it away: it is found no more, but can be brought back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<Archived>,
+}
+
+impl Entry {
+    /// Memory or message.
+    pub fn kind(&self) -> Kind {
+        if self.speaker.is_some() { Kind::Message } else { Kind::Memory }
+    }
+
+    /// Roughly the bytes that it takes in an answer.
+    pub fn weight(&self) -> usize {
+        let context = self.context.as_ref().and_then(|context| serde_json::to_string(context).ok());
+        self.content.len() + context.map_or(0, |text| text.len()) + 256
+    }
+}
+
+/// When and why an entry was put away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// When.
+    pub at: Moment,
+    /// The optimisation that did it.
+    pub run_id: String,
+    /// The entry that says the same and stayed; without one, it was put away for its age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<String>,
+}
+
+/// An entry as the store holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Its place in its scope: later entries have greater numbers, and an entry keeps its own for ever.
+    pub number: u64,
+    /// The scope's version that its last change made.
+    pub version: u64,
+    /// The entry itself.
+    pub entry: Entry,
+}
+
+/// What tells equal contents apart from others: the first half of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(pub [u8; 16]);
+
+impl ContentHash {
+    /// Of a content; white space around it does not count.
+    pub fn of(content: &str) -> Self {
+        let digest = Sha256::digest(content.trim().as_bytes());
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(half)
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// An entry to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The entry.
+    pub entry: Entry,
+    /// Makes a repeated store of the same memory harmless.
+    pub idempotency_key: Option<String>,
+    /// What the search index needs of its text, in bytes that only the retrieval crate reads.
+    pub analysis: Vec<u8>,
+}
+
+impl Draft {
+    /// The hash by which a second store of the same content is recognised; messages may repeat.
+    pub fn hash(&self) -> Option<ContentHash> {
+        (self.entry.kind() == Kind::Memory).then(|| ContentHash::of(&self.entry.content))
+    }
+}
+
+/// What became of a draft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inserted {
+    /// The id of the entry: the draft's, or that of the entry that was there before.
+    pub id: String,
+    /// When that entry was stored.
+    pub created_at: Moment,
+    /// Its place, and the version of the scope at which it is there.
+    pub number: u64,
+    /// See `number`.
+    pub version: u64,
+    /// Whether the same content, or the same idempotency key, was there before; nothing was stored then.
+    pub duplicate: bool,
+}
+
+/// What the search index needs of an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Indexed {
+    /// See [`Kept`].
+    pub number: u64,
+    /// See [`Kept`].
+    pub version: u64,
+    /// Memory or message.
+    pub kind: Kind,
+    /// See [`Entry`].
+    pub memory_type: String,
+    /// See [`Entry`].
+    pub session_id: Option<String>,
+    /// See [`Entry`].
+    pub importance: f64,
+    /// See [`Entry`].
+    pub created_at: Moment,
+    /// The analysis that was stored with it; empty when there is none yet.
+    pub analysis: Vec<u8>,
+    /// Its vector of the model that was asked for, when it has one.
+    pub dense: Option<Vec<f32>>,
+}
+
+/// One step of a scope's history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An entry that is there, as it is now.
+    Put(Box<Indexed>),
+    /// An entry that is not found any more.
+    Gone {
+        /// Its place.
+        number: u64,
+        /// The version that this made.
+        version: u64,
+    },
+}
+
+impl Change {
+    /// The version of the scope that it made.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Put(indexed) => indexed.version,
+            Self::Gone { version, .. } => *version,
+        }
+    }
+}
+
+/// What happened in a scope since a version.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changes {
+    /// The next changes, in the order of their versions; none when there is nothing newer.
+    Next(Vec<Change>),
+    /// Too much: whoever follows must load the scope anew.
+    Reload,
+}
+
+/// Which entries of a scope are looked at; what is `None` excludes nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Memories or messages only.
+    pub kind: Option<Kind>,
+    /// Only this type.
+    pub memory_type: Option<String>,
+    /// Only entries of this session.
+    pub session_id: Option<String>,
+    /// Only entries at least this important.
+    pub min_importance: Option<f64>,
+    /// Only entries stored then or later.
+    pub since: Option<Moment>,
+    /// Only entries stored before then.
+    pub until: Option<Moment>,
+}
+
+impl Filter {
+    /// Whether an entry passes.
+    pub fn accepts(&self, entry: &Entry) -> bool {
+        self.kind.is_none_or(|kind| kind == entry.kind())
+            && self.memory_type.as_ref().is_none_or(|it| *it == entry.memory_type)
+            && self.session_id.as_ref().is_none_or(|it| entry.session_id.as_ref() == Some(it))
+            && self.min_importance.is_none_or(|least| entry.importance >= least)
+            && self.since.is_none_or(|since| entry.created_at >= since)
+            && self.until.is_none_or(|until| entry.created_at < until)
+    }
+}
+
+/// A part of a longer list, cut where its bytes or its number reach a bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The entries, in order.
+    pub items: Vec<T>,
+    /// Whether bytes, not the limit that was asked for, ended the page.
+    pub truncated: bool,
+}
+
+impl<T> Page<T> {
+    /// Bytes after which a page ends early: a hundred memories may hold more than a server should.
+    pub const MAX_BYTES: usize = 4 << 20;
 }
 
 /// A conversation's frame.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Session {
     /// The session's id: made by `create_session`, or chosen by the agent.
     #[serde(rename = "session_id")]
     pub id: String,
-    /// The agent that began it.
-    pub agent_id: String,
     /// The person it was begun for, when one was named.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// What its creator said about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JsonObject>,
     /// When it began.
     pub created_at: Moment,
@@ -176,6 +328,8 @@ pub struct Said {
     pub session: Session,
     /// Whether the message brought the session into being.
     pub begun: bool,
+    /// Where the message stands.
+    pub inserted: Inserted,
 }
 
 /// The point before which a history is read.
@@ -193,16 +347,29 @@ pub struct History {
     /// The session.
     pub session: Session,
     /// The newest messages before the point that was asked for, oldest first.
-    pub messages: Page<Message>,
+    pub messages: Page<Entry>,
 }
 
-/// What a store holds, of one agent or of all.
+/// What is to be put away, and the state in which it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archival {
+    /// The entry.
+    pub number: u64,
+    /// Its version; an entry that has changed since stays.
+    pub version: u64,
+    /// The entry that says the same and stays.
+    pub merged_into: Option<String>,
+}
+
+/// What a store holds, of one agent or of all of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Statistics {
     /// Memories in all.
     pub memories: u64,
-    /// Memories of each kind.
+    /// Memories of each type.
     pub memories_by_type: BTreeMap<String, u64>,
+    /// Memories that an optimisation put away: not found any more, but not purged either.
+    pub archived_memories: u64,
     /// Sessions in which something was said.
     pub conversations: u64,
     /// Messages in all.
@@ -215,6 +382,6 @@ pub struct Statistics {
     pub oldest_memory: Option<Moment>,
     /// When the newest memory was stored.
     pub newest_memory: Option<Moment>,
-    /// Bytes that the whole store takes on disk, the memories of all agents together.
+    /// Bytes that the whole store takes on disk, everything in it together.
     pub store_bytes: u64,
 }

@@ -17,6 +17,7 @@ async fn main() -> anyhow::Result<()> {
             name: name.to_owned(),
             url: url.to_owned(),
             health_url: None,
+            key_file: None,
         });
     }
     mcp_system_orchestrator::serve(config, mcp_system_kit::shutdown_signal()).await

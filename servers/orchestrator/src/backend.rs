@@ -4,10 +4,11 @@ mod look;
 mod shown;
 
 use crate::connection::{Connection, Extras, Failure};
+use crate::key::Key;
 use crate::measures::Measures;
-use mcp_system_config::{GatewaySettings, Resilience};
-use mcp_system_kit::breaker::{Breaker, Limits};
-use mcp_system_kit::retry::retry;
+use mcp_system_config::{OrchestratorSettings, Resilience};
+use mcp_system_kit::guarded::{self, Guarded, Verdict};
+use mcp_system_kit::{Metrics, Reloaded};
 use rmcp::model::{CallToolResponse, ClientRequest, ErrorData, ServerResult, Tool};
 pub(crate) use shown::Shown;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -32,13 +33,13 @@ pub(crate) enum Trouble {
 
 #[derive(Debug)]
 pub(crate) struct Backend {
-    pub(crate) name: String,
+    settings: mcp_system_config::Backend,
+    /// Of the whole gateway, as they are now.
+    shared: Reloaded<OrchestratorSettings>,
     connection: Connection,
-    health_url: Option<String>,
-    breaker: Breaker,
-    resilience: Resilience,
-    call_timeout: Duration,
-    list_ttl: Duration,
+    guarded: Guarded,
+    /// Read by each call while it runs.
+    calls: tokio::sync::RwLock<()>,
     started: Instant,
     measures: Measures,
     state: RwLock<State>,
@@ -54,25 +55,44 @@ struct State {
 }
 
 impl Backend {
+    /// A server. `before` is the one that it replaces under its name: until it is heard of, its tools are
+    /// taken to be the same.
     pub(crate) fn new(
         client: reqwest::Client,
         settings: &mcp_system_config::Backend,
-        gateway: &GatewaySettings,
-        resilience: &Resilience,
+        shared: Reloaded<OrchestratorSettings>,
+        metrics: &Metrics,
         measures: Measures,
+        before: Option<&Self>,
     ) -> Self {
+        let listed = before.and_then(Self::listed);
         Self {
-            name: settings.name.clone(),
-            connection: Connection::new(client, &settings.url),
-            health_url: settings.health_url.clone(),
-            breaker: Breaker::new(Limits::from(resilience)),
-            resilience: resilience.clone(),
-            call_timeout: Duration::from_secs(gateway.call_timeout_seconds.max(1).into()),
-            list_ttl: Duration::from_secs(gateway.list_ttl_seconds.max(1).into()),
+            connection: Connection::new(client, &settings.url, Key::in_file(settings.key_file.clone())),
+            guarded: Guarded::new(&settings.name, &shared.current().resilience, metrics),
+            calls: tokio::sync::RwLock::default(),
+            settings: settings.clone(),
+            shared,
             started: Instant::now(),
             measures,
-            state: RwLock::default(),
+            state: RwLock::new(State { listed, ..State::default() }),
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    pub(crate) const fn settings(&self) -> &mcp_system_config::Backend {
+        &self.settings
+    }
+
+    /// Puts other limits into force.
+    pub(crate) fn limit(&self, resilience: &Resilience) {
+        self.guarded.set(resilience);
+    }
+
+    fn list_ttl(&self) -> Duration {
+        Duration::from_secs(self.shared.current().settings.gateway.list_ttl_seconds.max(1).into())
     }
 
     /// Its tools as last heard of; none before the first answer.
@@ -86,24 +106,14 @@ impl Backend {
         request: ClientRequest,
         extras: &Extras<'_>,
     ) -> Result<CallToolResponse, Trouble> {
-        let mut measure = self.measures.call(&self.name);
-        if let Err(wait) = self.breaker.admit() {
-            measure.status = "refused";
-            let last =
-                self.read().last.clone().and_then(Result::err).unwrap_or_else(|| "it did not answer".into());
-            return Err(Trouble::Failed(format!(
-                "The server \"{}\" behind this tool failed several times in a row ({last}) and is left alone for up \
-                 to {} s more. Use another tool or try again later; its log says why it fails.",
-                self.name,
-                wait.as_secs() + 1
-            )));
-        }
-        let unsent = |failure: &Failure| matches!(failure, Failure::Unreachable(_));
-        let calling =
-            retry(&self.resilience.retry, unsent, || self.connection.request(request.clone(), extras));
-        let (status, what) = match tokio::time::timeout(self.call_timeout, calling).await {
-            Ok(Ok(result)) => {
-                self.breaker.succeed();
+        let _running = self.calls.read().await;
+        let shared = self.shared.current();
+        let mut measure = self.measures.call(self.name());
+        let call_timeout = Duration::from_secs(shared.settings.gateway.call_timeout_seconds.max(1).into());
+        let called =
+            self.guarded.call(call_timeout, verdict, || self.connection.request(request.clone(), extras));
+        let trouble = match called.await {
+            Ok(result) => {
                 let response = response(result);
                 measure.status = match &response {
                     Ok(CallToolResponse::Complete(result)) if result.is_error == Some(true) => "tool_error",
@@ -112,37 +122,72 @@ impl Backend {
                 };
                 return response.map_err(|what| Trouble::Failed(self.complaint(what)));
             }
-            Ok(Err(Failure::Refused(error))) => {
-                self.breaker.succeed();
+            Err(trouble) => trouble,
+        };
+        let (status, message) = match trouble {
+            guarded::Trouble::Failed(Failure::Refused(error)) => {
                 measure.status = "error";
                 return Err(Trouble::Refused(error));
             }
-            Ok(Err(Failure::Unreachable(why))) => ("unreachable", format!("cannot be reached ({why})")),
-            Ok(Err(Failure::Lost(why) | Failure::Stale(why))) => {
-                ("lost", format!("gave no answer ({why}), so the call may or may not have been carried out"))
+            guarded::Trouble::Open { wait } => {
+                let last = self.read().last.clone().and_then(Result::err);
+                let last = last.unwrap_or_else(|| "it did not answer".into());
+                let message = format!(
+                    "The server \"{}\" behind this tool failed several times in a row ({last}) and is left alone \
+                     for up to {} s more. Use another tool or try again later; its log says why it fails.",
+                    self.name(),
+                    wait.as_secs() + 1
+                );
+                ("refused", message)
             }
-            Err(_) => {
-                let seconds = self.call_timeout.as_secs();
-                ("timeout", format!("gave no answer within {seconds} s; the call was given up"))
+            guarded::Trouble::Exhausted { places } => {
+                let what = format!("is busy with {places} calls, which is the limit; nothing was sent");
+                ("exhausted", self.complaint(&what))
+            }
+            guarded::Trouble::Failed(Failure::Denied) => {
+                let what = format!("turned the call away: {}", self.connection.key.complaint());
+                ("denied", self.complaint(&what))
+            }
+            guarded::Trouble::Failed(Failure::Unreachable(why)) => {
+                ("unreachable", self.complaint(&format!("cannot be reached ({why})")))
+            }
+            guarded::Trouble::Failed(Failure::Lost(why) | Failure::Stale(why)) => {
+                let what =
+                    format!("gave no answer ({why}), so the call may or may not have been carried out");
+                ("lost", self.complaint(&what))
+            }
+            guarded::Trouble::Late { after } => {
+                let what = format!("gave no answer within {} s; the call was given up", after.as_secs());
+                ("timeout", self.complaint(&what))
             }
         };
         measure.status = status;
-        self.breaker.fail();
-        // Whether it is gone is better known now than at the next look's time.
-        self.connection.changed.notify_one();
-        Err(Trouble::Failed(self.complaint(&what)))
+        if matches!(status, "unreachable" | "lost" | "timeout") {
+            // Whether it is gone is better known now than at the next look's time.
+            self.connection.changed.notify_one();
+        }
+        Err(Trouble::Failed(message))
     }
 
     fn complaint(&self, what: &str) -> String {
         format!(
             "The server \"{}\" behind this tool {what}. Tools of other servers are not affected. Try again in a \
              moment; if it stays like this, look at that server's state and log.",
-            self.name
+            self.name()
         )
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a failed call says about the server. What was never sent can be sent again.
+const fn verdict(failure: &Failure) -> Verdict {
+    match failure {
+        Failure::Refused(_) | Failure::Denied => Verdict::Answered,
+        Failure::Unreachable(_) => Verdict::Repeatable,
+        Failure::Lost(_) | Failure::Stale(_) => Verdict::Failed,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::exchange::{Answer, Exchange, Forward};
 use crate::headers::Headers;
+use crate::key::Key;
 use rmcp::model::{
     ClientCapabilities, ClientJsonRpcMessage, ClientRequest, DiscoverRequestParams, ErrorCode, ErrorData,
     GetMeta, Implementation, InitializeRequestParams, InitializedNotification, JsonObject, ProtocolVersion,
@@ -35,6 +36,18 @@ pub(crate) enum Failure {
     Refused(ErrorData),
     /// It was turned away at the door, because the session or the revision is not known there (any more).
     Stale(String),
+    /// It was turned away at the door for want of a key.
+    Denied,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::Lost(why) | Self::Stale(why) => f.write_str(why),
+            Self::Refused(error) => f.write_str(&error.message),
+            Self::Denied => f.write_str("it wants another key"),
+        }
+    }
 }
 
 /// How a server is spoken to.
@@ -51,6 +64,7 @@ pub(crate) enum Era {
 pub(crate) struct Connection {
     pub(crate) client: reqwest::Client,
     pub(crate) url: Arc<str>,
+    pub(crate) key: Key,
     /// Rung when the server says that its list of tools changed.
     pub(crate) changed: Arc<Notify>,
     era: Mutex<Option<Arc<Era>>>,
@@ -69,9 +83,9 @@ pub(crate) struct Extras<'a> {
 }
 
 impl Connection {
-    pub(crate) fn new(client: reqwest::Client, url: &str) -> Self {
+    pub(crate) fn new(client: reqwest::Client, url: &str, key: Key) -> Self {
         let (changed, era, ids) = (Arc::default(), Mutex::new(None), AtomicI64::new(1));
-        Self { client, url: url.into(), changed, era, ids }
+        Self { client, url: url.into(), key, changed, era, ids }
     }
 
     /// Sends a request and waits for its result, for as long as the caller does.
@@ -80,6 +94,14 @@ impl Connection {
         request: ClientRequest,
         extras: &Extras<'_>,
     ) -> Result<ServerResult, Failure> {
+        match self.attempt(request.clone(), extras).await {
+            // Turned away at the door, it was not carried out: once more with the new key, where there is one.
+            Err(Failure::Denied) if self.key.read().await => self.attempt(request, extras).await,
+            answered => answered,
+        }
+    }
+
+    async fn attempt(&self, request: ClientRequest, extras: &Extras<'_>) -> Result<ServerResult, Failure> {
         let era = self.era().await?;
         match self.exchange(&era, request.clone(), extras).await {
             // Turned away at the door, it was not carried out: once more through the new one.
@@ -103,7 +125,8 @@ impl Connection {
         let era = self.era.lock().await.take();
         if let Some(Era::Earlier { version, session: Some(session) }) = era.as_deref() {
             let headers = crate::headers::version(version);
-            let ended = self.client.delete_session(self.url.clone(), session.clone(), None, headers);
+            let key = self.key.get().await;
+            let ended = self.client.delete_session(self.url.clone(), session.clone(), key, headers);
             let _ = tokio::time::timeout(LEAVE_DEADLINE, ended).await;
         }
     }
@@ -142,7 +165,7 @@ impl Connection {
             {
                 Ok(Era::Modern)
             }
-            Ok(Err(failure @ Failure::Unreachable(_))) => Err(failure),
+            Ok(Err(failure @ (Failure::Unreachable(_) | Failure::Denied))) => Err(failure),
             // It said no in one of many ways, or did not know what to say.
             _ => self.initialize().await,
         }
@@ -161,7 +184,8 @@ impl Connection {
         let version = result.protocol_version;
         let initialized = ClientJsonRpcMessage::notification(InitializedNotification::default().into());
         let headers = crate::headers::version(&version);
-        let told = self.client.post_message(self.url.clone(), initialized, session.clone(), None, headers);
+        let key = self.key.get().await;
+        let told = self.client.post_message(self.url.clone(), initialized, session.clone(), key, headers);
         told.await.map_err(Failure::from)?;
         Ok(Era::Earlier { version, session })
     }
@@ -185,7 +209,11 @@ impl Connection {
             Era::Earlier { .. } if matches!(request, ClientRequest::InitializeRequest(_)) => {
                 (Headers::new(), None)
             }
-            Era::Earlier { version, session } => (crate::headers::version(version), session.clone()),
+            Era::Earlier { version, session } => {
+                let mut headers = crate::headers::version(version);
+                headers.extend(crate::headers::tenant(&extras.headers));
+                (headers, session.clone())
+            }
         };
         let earlier = matches!(era, Era::Earlier { .. });
         let mut exchange = Exchange { connection: self, id, headers, session, earlier, open: false };

@@ -79,9 +79,10 @@ impl Exchange<'_> {
         message: ClientJsonRpcMessage,
         forward: Option<&Forward>,
     ) -> Result<Answer, Failure> {
-        let Connection { client, url, .. } = self.connection;
+        let Connection { client, url, key, .. } = self.connection;
+        let key = key.get().await;
         let posted =
-            client.post_message(url.clone(), message, self.session.clone(), None, self.headers.clone());
+            client.post_message(url.clone(), message, self.session.clone(), key, self.headers.clone());
         match posted.await? {
             StreamableHttpPostResponse::Json(message, session) => match self.hear(message, forward).await {
                 Some(result) => Ok(Answer { result: result?, session }),
@@ -102,9 +103,10 @@ impl Exchange<'_> {
                     }
                     tokio::time::sleep(pause).await;
                     let (session, headers) = (self.session.clone(), self.headers.clone());
+                    let key = self.connection.key.get().await;
                     // Whatever fails from here on: the request was sent, so this must not read as if it was not.
                     stream = client
-                        .get_stream(url.clone(), session, last.clone(), None, headers)
+                        .get_stream(url.clone(), session, last.clone(), key, headers)
                         .await
                         .map_err(|error| Failure::Lost(format!("its answer broke off: {error}")))?;
                 }
@@ -185,13 +187,13 @@ impl Exchange<'_> {
 
     /// Sends what wants no answer, without waiting for it.
     fn aside(&self, message: ClientJsonRpcMessage) {
-        let Connection { client, url, .. } = self.connection;
-        let (client, url) = (client.clone(), url.clone());
+        let Connection { client, url, key, .. } = self.connection;
+        let (client, url, key) = (client.clone(), url.clone(), key.last());
         let (session, headers) = (self.session.clone(), self.headers.clone());
         // Without a runtime there is nobody left whom it could concern.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let posted = client.post_message(url, message, session, None, headers);
+                let posted = client.post_message(url, message, session, key, headers);
                 let _ = tokio::time::timeout(ASIDE_DEADLINE, posted).await;
             });
         }
@@ -232,9 +234,7 @@ impl From<StreamableHttpError<reqwest::Error>> for Failure {
             StreamableHttpError::Client(error) if error.is_connect() => Self::Unreachable(innermost(&error)),
             StreamableHttpError::Client(error) => Self::Lost(innermost(&error)),
             StreamableHttpError::SessionExpired => Self::Stale("the session is unknown".to_owned()),
-            StreamableHttpError::AuthRequired(_) => {
-                Self::Lost("it wants a login, which is not configured".to_owned())
-            }
+            StreamableHttpError::AuthRequired(_) => Self::Denied,
             error => Self::Lost(error.to_string()),
         }
     }

@@ -4,9 +4,9 @@ use crate::backend::{Backend, Listed, Shown, Trouble};
 use crate::connection::{Extras, implementation};
 use crate::exchange::Forward;
 use crate::measures::Measures;
-use crate::{headers, names};
+use crate::{backends, headers, names};
 use mcp_system_config::{OrchestratorSettings, ServerConfig};
-use mcp_system_kit::{Metrics, http_client};
+use mcp_system_kit::{Caller, Dependencies, Metrics, Reloaded, http_client};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ClientRequest, ContentBlock,
     ErrorCode, ErrorData, GetMeta, ListToolsResult, PaginatedRequestParams, Request, ServerCapabilities,
@@ -48,62 +48,113 @@ pub struct Gateway(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    backends: Vec<Arc<Backend>>,
+    client: reqwest::Client,
+    metrics: Metrics,
+    measures: Measures,
+    settings: Reloaded<OrchestratorSettings>,
+    backends: RwLock<Arc<Vec<Arc<Backend>>>>,
     catalog: RwLock<Arc<Catalog>>,
+    /// The servers as health shows them.
+    dependencies: Dependencies,
     /// True once every server has answered, or has been waited for long enough.
     settled: watch::Sender<bool>,
-    /// How long after the start servers that never answered are waited for by readiness.
-    settle: Duration,
-    list_ttl: Duration,
-    instructions: String,
 }
 
 impl Gateway {
     /// A gateway to the configured servers. Nothing is sent before [`Self::start`].
     ///
     /// # Errors
-    /// Says why there is no HTTP client, or that the metrics already hold a gateway's.
-    pub fn new(config: &ServerConfig<OrchestratorSettings>, metrics: &Metrics) -> anyhow::Result<Self> {
-        let client = http_client()?;
-        let measures = Measures::new(metrics)?;
-        let OrchestratorSettings { gateway, settle_milliseconds, backends } = &config.settings;
-        let settle = Duration::from_millis((*settle_milliseconds).into());
-        let backends: Vec<_> = backends
-            .iter()
-            .map(|backend| {
-                Backend::new(client.clone(), backend, gateway, &config.resilience, measures.clone())
-            })
-            .map(Arc::new)
-            .collect();
-        Ok(Self(Arc::new(Inner {
-            settled: watch::Sender::new(backends.is_empty()),
+    /// Says which settings cannot be used, why there is no HTTP client, or that the metrics already hold a
+    /// gateway's.
+    pub fn new(settings: Reloaded<OrchestratorSettings>, metrics: &Metrics) -> anyhow::Result<Self> {
+        let config = settings.current();
+        backends::check(&config)?;
+        settings.check(backends::check);
+        let gateway = Self(Arc::new(Inner {
+            client: http_client()?,
+            metrics: metrics.clone(),
+            measures: Measures::new(metrics)?,
+            settled: watch::Sender::new(config.settings.backends.is_empty()),
+            settings,
+            backends: RwLock::default(),
             catalog: RwLock::default(),
-            settle,
-            list_ttl: Duration::from_secs(gateway.list_ttl_seconds.max(1).into()),
-            instructions: instructions(&backends),
-            backends,
-        })))
+            dependencies: Dependencies::default(),
+        }));
+        gateway.take_over(&config);
+        Ok(gateway)
     }
 
     /// Begins to look at the servers, each by itself, for as long as the handles live.
     pub fn start(&self) -> Vec<AbortOnDropHandle<()>> {
         let waiting = self.clone();
         let settle = async move {
-            tokio::time::sleep(waiting.0.settle).await;
+            let milliseconds = waiting.0.settings.current().settings.settle_milliseconds;
+            tokio::time::sleep(Duration::from_millis(milliseconds.into())).await;
             waiting.0.settled.send_replace(true);
         };
-        let watching = self.0.backends.iter().map(|backend| {
-            let (gateway, backend) = (self.clone(), backend.clone());
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                loop {
-                    if backend.look().await {
-                        gateway.rebuild();
-                    }
-                    backend.pause().await;
+        [tokio::spawn(settle), tokio::spawn(self.clone().watch())].map(AbortOnDropHandle::new).into()
+    }
+
+    /// Looks at each server, and follows the settings in which ones there are.
+    async fn watch(self) {
+        let mut changes = self.0.settings.subscribe();
+        let mut looking: Vec<(Arc<Backend>, AbortOnDropHandle<()>)> = Vec::new();
+        loop {
+            let backends = self.backends();
+            let has = |looked: &Arc<Backend>| backends.iter().any(|backend| Arc::ptr_eq(backend, looked));
+            looking.retain(|(looked, _)| has(looked));
+            for backend in backends.iter() {
+                if !looking.iter().any(|(looked, _)| Arc::ptr_eq(backend, looked)) {
+                    let task = tokio::spawn(self.clone().look(backend.clone()));
+                    looking.push((backend.clone(), AbortOnDropHandle::new(task)));
                 }
-            }))
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+            let config = changes.borrow_and_update().clone();
+            for gone in self.take_over(&config) {
+                tokio::spawn(async move { gone.leave_when_idle().await });
+            }
+        }
+    }
+
+    async fn look(self, backend: Arc<Backend>) {
+        loop {
+            if backend.look().await {
+                self.rebuild();
+            }
+            backend.pause().await;
+        }
+    }
+
+    /// Makes the servers those of the settings, and returns those that are not called any more.
+    fn take_over(&self, config: &ServerConfig<OrchestratorSettings>) -> Vec<Arc<Backend>> {
+        let Inner { client, metrics, measures, settings, .. } = &*self.0;
+        let change = backends::change(&self.backends(), &config.settings.backends, |backend, before| {
+            Backend::new(client.clone(), backend, settings.clone(), metrics, measures.clone(), before)
         });
-        watching.chain([AbortOnDropHandle::new(tokio::spawn(settle))]).collect()
+        for gone in &change.gone {
+            if !change.backends.iter().any(|backend| backend.name() == gone.name()) {
+                self.0.dependencies.remove(gone.name());
+                measures.remove(gone.name());
+                metrics.forget_dependency(gone.name());
+            }
+        }
+        for added in &change.added {
+            let shown = Shown { backend: added.clone(), settled: self.0.settled.subscribe() };
+            self.0.dependencies.insert(added.name(), shown);
+        }
+        change.backends.iter().for_each(|backend| backend.limit(&config.resilience));
+        *self.0.backends.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.backends);
+        if !(change.added.is_empty() && change.gone.is_empty()) {
+            self.rebuild();
+        }
+        change.gone
+    }
+
+    fn backends(&self) -> Arc<Vec<Arc<Backend>>> {
+        self.0.backends.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Resolves once every server has answered, or has been waited for long enough.
@@ -113,23 +164,21 @@ impl Gateway {
         let _ = settled.wait_for(|settled| *settled).await;
     }
 
-    /// The servers as health shows them, by name.
-    pub(crate) fn shown(&self) -> impl Iterator<Item = (&str, Shown)> {
-        self.0.backends.iter().map(|backend| {
-            (backend.name.as_str(), Shown { backend: backend.clone(), settled: self.0.settled.subscribe() })
-        })
+    /// The servers as health shows them.
+    pub(crate) fn dependencies(&self) -> Dependencies {
+        self.0.dependencies.clone()
     }
 
     /// Says goodbye to all servers that keep something for this gateway.
     pub(crate) async fn leave(&self) {
-        futures::future::join_all(self.0.backends.iter().map(|backend| backend.leave())).await;
+        futures::future::join_all(self.backends().iter().map(|backend| backend.leave())).await;
     }
 
     /// Puts the list together anew from what the servers last said.
     fn rebuild(&self) {
         // Under the lock from the first look to the last, so that an older list never replaces a newer one.
         let mut catalog = self.0.catalog.write().unwrap_or_else(PoisonError::into_inner);
-        *catalog = Arc::new(merge(&self.0.backends));
+        *catalog = Arc::new(merge(&self.backends()));
         if catalog.complete {
             self.0.settled.send_replace(true);
         }
@@ -162,11 +211,9 @@ impl Gateway {
         let forward =
             context.meta.get_progress_token().map(|token| Forward { peer: context.peer.clone(), token });
         let parts = context.extensions.get::<http::request::Parts>();
-        let extras = Extras {
-            forward,
-            headers: parts.map(|parts| headers::parameters(&parts.headers)).unwrap_or_default(),
-            schema: Some(&entry.shown.input_schema),
-        };
+        let mut handed_on = parts.map(|parts| headers::parameters(&parts.headers)).unwrap_or_default();
+        handed_on.extend(headers::for_tenant(&Caller::of(&context.extensions).tenant));
+        let extras = Extras { forward, headers: handed_on, schema: Some(&entry.shown.input_schema) };
         let mut call = request;
         call.name = entry.own_name.clone().into();
         call.meta = None;
@@ -187,7 +234,7 @@ impl ServerHandler for Gateway {
     fn get_info(&self) -> rmcp::model::ServerConfig {
         rmcp::model::ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(implementation())
-            .with_instructions(self.0.instructions.clone())
+            .with_instructions(instructions(&self.backends()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -203,7 +250,8 @@ impl ServerHandler for Gateway {
         let tools = catalog.tools.values().map(|entry| entry.shown.clone()).collect();
         let mut result = ListToolsResult::with_all_items(tools);
         if context.protocol_version().is_some_and(|version| !version.has_initialize()) {
-            let ttl = if catalog.complete { self.0.list_ttl } else { INCOMPLETE_TTL };
+            let full = self.0.settings.current().settings.gateway.list_ttl_seconds.max(1);
+            let ttl = if catalog.complete { Duration::from_secs(full.into()) } else { INCOMPLETE_TTL };
             result.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
             result.cache_scope = Some(if catalog.private { CacheScope::Private } else { CacheScope::Public });
         }
@@ -225,9 +273,7 @@ fn merge(backends: &[Arc<Backend>]) -> Catalog {
     let servers: Vec<(&str, Vec<&str>)> = backends
         .iter()
         .zip(&known)
-        .map(|(backend, listed)| {
-            (backend.name.as_str(), listed.tools.iter().map(|tool| &*tool.name).collect())
-        })
+        .map(|(backend, listed)| (backend.name(), listed.tools.iter().map(|tool| &*tool.name).collect()))
         .collect();
     let tools = names::assign(&servers).into_iter().map(|(name, place)| {
         let tool = &known[place.server].tools[place.tool];
@@ -259,7 +305,7 @@ fn unknown(name: &str, catalog: &Catalog) -> ErrorData {
 
 /// What clients are told beforehand.
 fn instructions(backends: &[Arc<Backend>]) -> String {
-    let names: Vec<&str> = backends.iter().map(|backend| backend.name.as_str()).collect();
+    let names: Vec<&str> = backends.iter().map(|backend| backend.name()).collect();
     if names.is_empty() {
         return "One endpoint for the tools of several MCP servers; none is configured.".to_owned();
     }

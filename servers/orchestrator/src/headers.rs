@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use mcp_system_kit::TENANT_HEADER;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{ClientRequest, JsonObject, ProtocolVersion};
 use serde_json::Value;
@@ -37,10 +38,23 @@ pub(crate) fn version(version: &ProtocolVersion) -> Headers {
     value.map(|value| (HeaderName::from_static("mcp-protocol-version"), value)).into_iter().collect()
 }
 
-/// The parameters that a client sent as headers; a gateway hands on even those that it does not know.
+/// The parameters that a client sent as headers; a gateway hands on even those that it does not know. Nothing
+/// else is handed on, above all not what opens doors.
 pub(crate) fn parameters(headers: &HeaderMap) -> Headers {
     let parameters = headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAMETER));
     parameters.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Says for whom a call is, which the server behind must know as well.
+pub(crate) fn for_tenant(tenant: &str) -> Headers {
+    let value = HeaderValue::from_str(tenant).ok();
+    value.map(|value| (HeaderName::from_static(TENANT_HEADER), value)).into_iter().collect()
+}
+
+/// Of these headers the one that says for whom a call is.
+pub(crate) fn tenant(headers: &Headers) -> Headers {
+    let name = HeaderName::from_static(TENANT_HEADER);
+    headers.get(&name).map(|value| (name.clone(), value.clone())).into_iter().collect()
 }
 
 /// Visits each argument whose property is marked with `x-mcp-header`.

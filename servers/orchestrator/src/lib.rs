@@ -4,16 +4,18 @@
 //! what any tool does, nor Kubernetes; which servers there are stands in its settings.
 
 mod backend;
+mod backends;
 mod connection;
 mod exchange;
 mod gateway;
 mod headers;
+mod key;
 mod measures;
 mod names;
 
 pub use gateway::Gateway;
-use mcp_system_config::{OrchestratorSettings, ServerConfig};
-use mcp_system_kit::{Metrics, Server};
+use mcp_system_config::{GatewaySettings, OrchestratorSettings};
+use mcp_system_kit::{Metrics, Reloaded, Server};
 use tokio::net::TcpListener;
 
 /// Serves on the configured address until `shutdown` resolves.
@@ -21,10 +23,10 @@ use tokio::net::TcpListener;
 /// # Errors
 /// Says why the address cannot be bound, or that calls were cut off at the end.
 pub async fn serve(
-    config: ServerConfig<OrchestratorSettings>,
+    settings: impl Into<Reloaded<OrchestratorSettings>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let (server, gateway) = server(config)?;
+    let (server, gateway) = server(settings.into())?;
     let _watching = gateway.start();
     server.run(shutdown).await
 }
@@ -35,29 +37,29 @@ pub async fn serve(
 /// Tells that calls were cut off at the end.
 pub async fn serve_on(
     listener: TcpListener,
-    config: ServerConfig<OrchestratorSettings>,
+    settings: impl Into<Reloaded<OrchestratorSettings>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let (server, gateway) = server(config)?;
+    let (server, gateway) = server(settings.into())?;
     let _watching = gateway.start();
     server.run_on(listener, shutdown).await
 }
 
 fn server(
-    mut config: ServerConfig<OrchestratorSettings>,
+    settings: Reloaded<OrchestratorSettings>,
 ) -> anyhow::Result<(Server<OrchestratorSettings, Gateway>, Gateway)> {
     let metrics = Metrics::new("orchestrator");
-    let gateway = Gateway::new(&config, &metrics)?;
-    config.listen.allowed_hosts.extend(config.settings.gateway.allowed_hosts.iter().cloned());
-    config.listen.allowed_origins.extend(config.settings.gateway.allowed_origins.iter().cloned());
+    let gateway = Gateway::new(settings.clone(), &metrics)?;
+    let GatewaySettings { allowed_hosts, allowed_origins, .. } = settings.current().settings.gateway.clone();
     let (settled, leaving) = (gateway.clone(), gateway.clone());
-    let server = Server::new(config, gateway.clone())
+    let server = Server::new(settings, gateway.clone())
         .metrics(metrics)
+        .allow(allowed_hosts, allowed_origins)
+        .dependencies(gateway.dependencies())
         .ready_after(async move { settled.settled().await })
         .on_shutdown(async move {
             leaving.leave().await;
             Ok(())
         });
-    let server = gateway.shown().fold(server, |server, (name, shown)| server.dependency(name, shown));
     Ok((server, gateway))
 }

@@ -33,6 +33,12 @@ impl Measures {
         self.up.with_label_values(&[backend]).set(up.into());
     }
 
+    /// Shows this server as up no more, nor as down: it is not there.
+    pub(crate) fn remove(&self, backend: &str) {
+        // An error says only that it was never shown.
+        let _ = self.up.remove_label_values(&[backend]);
+    }
+
     /// Begins to measure a call; it is counted when the guard goes, as cancelled unless told otherwise.
     pub(crate) fn call<'a>(&'a self, backend: &'a str) -> Call<'a> {
         Call { measures: self, backend, started: Instant::now(), status: "cancelled" }

@@ -1,151 +1,135 @@
-//! A bounded cache as a value: entries live for a time, the least recently used goes first.
-//!
-//! It reads no clock: callers say what time it is.
+//! Where cached values are kept: in this server's memory, or in Redis for all replicas together. A tenant sees
+//! its own keys only.
 
-use lru::LruCache;
+mod memory;
+mod redis;
+
+use crate::guards::{self, Guards};
+use crate::tool::Failure;
+use mcp_system_config::CacheSettings;
+use mcp_system_kit::breaker::State;
+use memory::Cache;
+pub(crate) use memory::Hit;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a key and its bookkeeping take besides the texts, roughly.
-const OVERHEAD: usize = 128;
+/// The most that all entries in memory together take, whatever their number; and the largest value anywhere.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
-/// Values, as JSON text, by key.
+/// A place for values.
 #[derive(Debug)]
-pub struct Cache {
-    entries: LruCache<String, Entry>,
-    max_entries: usize,
-    max_bytes: usize,
-    bytes: usize,
+pub(crate) enum Store {
+    Memory(Mutex<Cache>),
+    Redis(redis::Redis),
 }
 
-#[derive(Debug)]
-struct Entry {
-    value: Box<str>,
-    expires: Instant,
-}
-
-/// A value that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// The JSON text.
-    pub value: String,
-    /// How long it still lives.
-    pub left: Duration,
-}
-
-fn weight(key: &str, value: &str) -> usize {
-    key.len() + value.len() + OVERHEAD
-}
-
-impl Cache {
-    /// An empty cache with these bounds.
-    pub fn new(max_entries: usize, max_bytes: usize) -> Self {
-        // Unbounded, because a bounded one sets its whole room aside at once.
-        Self { entries: LruCache::unbounded(), max_entries: max_entries.max(1), max_bytes, bytes: 0 }
+impl Store {
+    /// Opens what the settings say; Redis is connected to when it is first needed.
+    pub(crate) fn new(
+        settings: &CacheSettings,
+        environment: &dyn Fn(&str) -> Option<String>,
+        guards: &Guards,
+    ) -> anyhow::Result<Self> {
+        Ok(match &settings.redis {
+            Some(settings) => {
+                Self::Redis(redis::Redis::new(settings, environment, guards.of(guards::CACHE))?)
+            }
+            None => Self::Memory(Mutex::new(Cache::new(settings.max_entries as usize, MAX_BYTES))),
+        })
     }
 
-    /// The value of a key that has not expired; it is then the most recently used.
-    pub fn get(&mut self, key: &str, now: Instant) -> Option<Hit> {
-        let entry = self.entries.get(key)?;
-        if entry.expires <= now {
-            self.remove(key);
-            return None;
+    /// The value of a key that has not expired.
+    pub(crate) async fn get(&self, tenant: &str, key: &str) -> Result<Option<Hit>, Failure> {
+        match self {
+            Self::Memory(cache) => Ok(lock(cache).get(&scoped(tenant, key), Instant::now())),
+            Self::Redis(redis) => redis.get(tenant, key).await,
         }
-        Some(Hit { value: entry.value.to_string(), left: entry.expires - now })
     }
 
-    /// Keeps a value, in place of whatever the key had; says whether that was there.
-    ///
-    /// # Errors
-    /// Gives the bound when the value alone is larger than the cache may be.
-    pub fn set(&mut self, key: String, value: String, ttl: Duration, now: Instant) -> Result<bool, usize> {
-        let weight = weight(&key, &value);
-        if weight > self.max_bytes {
-            return Err(self.max_bytes);
+    /// Keeps a value; says whether the key had one.
+    pub(crate) async fn set(
+        &self,
+        tenant: &str,
+        key: &str,
+        value: String,
+        ttl: Duration,
+    ) -> Result<bool, Failure> {
+        match self {
+            Self::Memory(cache) => {
+                lock(cache).set(scoped(tenant, key), value, ttl, Instant::now()).map_err(|max| {
+                    Failure(format!("the value is larger than the whole cache may be, {max} bytes"))
+                })
+            }
+            Self::Redis(redis) => redis.set(tenant, key, value, ttl).await,
         }
-        let replaced = self.delete(&key, now);
-        while self.entries.len() >= self.max_entries || self.bytes + weight > self.max_bytes {
-            let Some((key, entry)) = self.entries.pop_lru() else { break };
-            self.bytes -= self::weight(&key, &entry.value);
+    }
+
+    /// Forgets a key; says whether it had a value.
+    pub(crate) async fn delete(&self, tenant: &str, key: &str) -> Result<bool, Failure> {
+        match self {
+            Self::Memory(cache) => Ok(lock(cache).delete(&scoped(tenant, key), Instant::now())),
+            Self::Redis(redis) => redis.delete(tenant, key).await,
         }
-        self.bytes += weight;
-        // Past what the clock can tell means for good.
-        let expires = now.checked_add(ttl).unwrap_or(now + Duration::from_hours(24 * 365));
-        self.entries.put(key, Entry { value: value.into(), expires });
-        Ok(replaced)
     }
 
-    /// Forgets a key; says whether it had a value that had not expired.
-    pub fn delete(&mut self, key: &str, now: Instant) -> bool {
-        self.remove(key).is_some_and(|entry| entry.expires > now)
+    /// How many entries are held here; elsewhere it is not known.
+    pub(crate) fn len(&self) -> Option<usize> {
+        match self {
+            Self::Memory(cache) => Some(lock(cache).len()),
+            Self::Redis(_) => None,
+        }
     }
 
-    fn remove(&mut self, key: &str) -> Option<Entry> {
-        let entry = self.entries.pop(key)?;
-        self.bytes -= weight(key, &entry.value);
-        Some(entry)
+    /// Takes over new bounds; what no longer fits goes.
+    pub(crate) fn resize(&self, max_entries: u32) {
+        if let Self::Memory(cache) = self {
+            lock(cache).resize(max_entries as usize);
+        }
     }
 
-    /// Entries held, the expired ones that nobody asked for since among them.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// The state of the breaker before Redis.
+    pub(crate) fn circuit_breaker(&self) -> Option<State> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.guarded().state()),
+        }
     }
 
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Whether it can be reached.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.check().await,
+        }
     }
+}
+
+fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {
+    // A cache is whole after each of its methods, even when a caller panicked.
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A tenant's key. No tenant's name holds the separator.
+fn scoped(tenant: &str, key: &str) -> String {
+    format!("{tenant}\u{1f}{key}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcp_system_config::Resilience;
+    use mcp_system_kit::Metrics;
 
-    const TTL: Duration = Duration::from_secs(10);
-
-    fn set(cache: &mut Cache, key: &str, value: &str, now: Instant) -> Result<bool, usize> {
-        cache.set(key.to_owned(), value.to_owned(), TTL, now)
-    }
-
-    #[test]
-    fn a_value_lives_for_its_time() {
-        let (mut cache, now) = (Cache::new(10, 10_000), Instant::now());
-        assert_eq!(set(&mut cache, "k", "1", now), Ok(false));
-        let hit = cache.get("k", now + Duration::from_secs(9)).expect("alive");
-        assert_eq!(hit, Hit { value: "1".into(), left: Duration::from_secs(1) });
-        assert_eq!(set(&mut cache, "k", "2", now), Ok(true));
-        assert_eq!(cache.get("k", now + TTL), None);
-        assert!(cache.is_empty(), "an expired entry goes when it is asked for");
-        set(&mut cache, "k", "3", now).expect("kept");
-        assert!(!cache.delete("k", now + TTL), "nothing was there any more");
-        assert!(cache.set("k".into(), "4".into(), Duration::MAX, now).is_ok());
-        assert!(cache.delete("k", now + TTL));
-    }
-
-    #[test]
-    fn the_least_recently_used_goes_first() {
-        let (mut cache, now) = (Cache::new(2, 10_000), Instant::now());
-        for key in ["a", "b"] {
-            set(&mut cache, key, "1", now).expect("kept");
-        }
-        cache.get("a", now).expect("there");
-        set(&mut cache, "c", "1", now).expect("kept");
-        assert_eq!(cache.len(), 2);
-        assert!(cache.get("b", now).is_none() && cache.get("a", now).is_some());
-    }
-
-    #[test]
-    fn bytes_are_bounded_too() {
-        let (mut cache, now) = (Cache::new(1000, 1000), Instant::now());
-        for number in 0..50 {
-            set(&mut cache, &number.to_string(), &"x".repeat(100), now).expect("kept");
-            assert!(cache.bytes <= 1000);
-        }
-        assert!(cache.get("49", now).is_some() && cache.get("0", now).is_none());
-        assert_eq!(set(&mut cache, "49", &"x".repeat(1000), now), Err(1000));
-        assert!(cache.get("49", now).is_some(), "what could not be replaced stays");
-        for number in 0..50 {
-            cache.delete(&number.to_string(), now);
-        }
-        assert_eq!((cache.len(), cache.bytes), (0, 0));
+    #[tokio::test]
+    async fn tenants_do_not_see_each_others_keys() {
+        let guards = Guards::new(Resilience::default(), &Metrics::new("tools"));
+        let store = Store::new(&CacheSettings::default(), &|_| None, &guards).expect("in memory");
+        let ttl = Duration::from_mins(1);
+        assert_eq!(store.set("a", "k", "1".into(), ttl).await, Ok(false));
+        assert_eq!(store.get("b", "k").await, Ok(None));
+        assert_eq!(store.delete("b", "k").await, Ok(false));
+        assert_eq!(store.set("b", "k", "2".into(), ttl).await, Ok(false));
+        assert_eq!(store.get("a", "k").await.expect("answered").expect("kept").value, "1");
+        assert_eq!(store.len(), Some(2));
     }
 }

@@ -5,18 +5,21 @@ mod answers;
 mod tests;
 
 use crate::registry::{Entry, Registry};
-use crate::search;
-use crate::tool::{About, Effect, Failure};
+use crate::search::Finder;
+use crate::tool::{Call, Card, Effect, Failure};
 use answers::{Categories, Details, GetToolDetails, Group, Match, Matches, SearchTools, Summary};
+use arc_swap::ArcSwap;
+use mcp_system_kit::Caller;
+use mcp_system_kit::schema::plain_router;
 use rmcp::handler::server::router::tool::{ToolRoute, ToolRouter};
 use rmcp::handler::server::tool::ToolCallContext;
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, IntoContents,
-    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
+use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_router};
 use std::sync::Arc;
 
 const INSTRUCTIONS: &str = "\
@@ -26,12 +29,18 @@ and execute_<tool> calls it.";
 const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 100;
 
-/// Answers MCP requests from a registry. Clones share it.
+/// Answers MCP requests from a registry, which can be replaced while it serves. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ToolsHandler {
-    registry: Arc<Registry>,
-    // Built from every tool's schemas: once, not once a request.
-    router: Arc<ToolRouter<Self>>,
+    offer: Arc<ArcSwap<Offer>>,
+}
+
+/// A registry with what is made of it: once, not once a request.
+#[derive(Debug)]
+struct Offer {
+    registry: Registry,
+    router: ToolRouter<ToolsHandler>,
+    finder: Finder,
 }
 
 impl IntoContents for Failure {
@@ -44,21 +53,40 @@ impl IntoContents for Failure {
 impl ToolsHandler {
     /// Offers the tools of this registry.
     pub fn new(registry: Registry) -> Self {
-        let registry = Arc::new(registry);
-        let mut router = Self::tool_router();
-        for entry in registry.entries().filter(|entry| entry.disabled().is_none()) {
-            let name = entry.about.name;
-            router.add_route(ToolRoute::new_dyn(described(entry), move |call: ToolCallContext<'_, Self>| {
-                Box::pin(async move { Ok(call.service.execute(name, call.arguments).await.into()) })
-            }));
-        }
-        Self { registry, router: Arc::new(router) }
+        Self { offer: Arc::new(ArcSwap::from_pointee(Self::offer(registry))) }
     }
 
-    async fn execute(&self, name: &str, arguments: Option<rmcp::model::JsonObject>) -> CallToolResult {
-        let result = match self.registry.get(name) {
-            Some(entry) => entry.execute(arguments.unwrap_or_default()).await,
-            None => Err(self.registry.unknown_tool(name)),
+    /// Offers the tools of another registry from now on; calls that are running end as they began.
+    pub fn replace(&self, registry: Registry) {
+        self.offer.store(Arc::new(Self::offer(registry)));
+    }
+
+    fn offer(registry: Registry) -> Offer {
+        let mut router = Self::tool_router();
+        for entry in registry.entries().filter(|entry| entry.disabled().is_none()) {
+            let name = entry.about.name.clone();
+            router.add_route(ToolRoute::new_dyn(described(entry), move |call: ToolCallContext<'_, Self>| {
+                let name = name.clone();
+                Box::pin(async move {
+                    let caller = caller(&call.request_context);
+                    Ok(call.service.execute(&name, call.arguments, caller).await.into())
+                })
+            }));
+        }
+        let finder = Finder::new(registry.entries().map(|entry| &entry.about));
+        Offer { registry, router: plain_router(router), finder }
+    }
+
+    async fn execute(
+        &self,
+        name: &str,
+        arguments: Option<rmcp::model::JsonObject>,
+        call: Call,
+    ) -> CallToolResult {
+        let offer = self.offer.load_full();
+        let result = match offer.registry.get(name) {
+            Some(entry) => entry.execute(arguments.unwrap_or_default(), call).await,
+            None => Err(offer.registry.unknown_tool(name)),
         };
         match result {
             Ok(value) => CallToolResult::structured(value),
@@ -80,19 +108,16 @@ impl ToolsHandler {
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Failure(format!("limit is {limit}; it must be a number from 1 to {MAX_LIMIT}")));
         }
-        let categories = self.registry.categories();
+        let offer = self.offer.load();
         if let Some(wanted) = &input.category
-            && !categories.iter().any(|category| category.name == wanted)
+            && !offer.registry.categories().any(|(name, _)| name == wanted)
         {
-            return Err(self.registry.unknown_category(wanted));
+            return Err(offer.registry.unknown_category(wanted));
         }
-        let wanted = |entry: &&Entry| {
-            input.category.as_deref().is_none_or(|wanted| wanted == entry.about.category.name)
-        };
-        let entries: Vec<&Entry> = self.registry.entries().filter(wanted).collect();
-        let abouts: Vec<About> = entries.iter().map(|entry| entry.about).collect();
-        let found = search::rank(&input.query, &abouts).into_iter().take(limit as usize);
-        let found = found.map(|(place, score)| Match { tool: Summary::of(entries[place]), score });
+        let wanted = |card: &Card| input.category.as_deref().is_none_or(|wanted| wanted == card.category);
+        let found = offer.finder.find(&input.query, wanted).into_iter().take(limit as usize);
+        let found = found
+            .filter_map(|(name, score)| Some(Match { tool: Summary::of(offer.registry.get(&name)?), score }));
         Ok(Json(Matches::of(found.collect())))
     }
 
@@ -106,9 +131,10 @@ impl ToolsHandler {
         &self,
         Parameters(input): Parameters<GetToolDetails>,
     ) -> Result<Json<Details>, Failure> {
-        match self.registry.get(&input.tool_name) {
+        let offer = self.offer.load();
+        match offer.registry.get(&input.tool_name) {
             Some(entry) => Ok(Json(Details::of(entry))),
-            None => Err(self.registry.unknown_tool(&input.tool_name)),
+            None => Err(offer.registry.unknown_tool(&input.tool_name)),
         }
     }
 
@@ -118,13 +144,20 @@ impl ToolsHandler {
         annotations(read_only_hint = true, open_world_hint = false)
     )]
     async fn list_tool_categories(&self) -> Result<Json<Categories>, Failure> {
-        let groups = self.registry.categories().into_iter();
-        let groups = groups.map(|category| Group::of(category, self.registry.entries()));
+        let offer = self.offer.load();
+        let groups = offer
+            .registry
+            .categories()
+            .map(|(name, description)| Group::of(name, description, offer.registry.entries()));
         Ok(Json(Categories::of(groups.collect())))
     }
 }
 
-#[tool_handler(router = self.router)]
+/// Who calls, as far as tools may know.
+fn caller(context: &RequestContext<RoleServer>) -> Call {
+    Call { tenant: Caller::of(&context.extensions).tenant }
+}
+
 impl ServerHandler for ToolsHandler {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
@@ -132,27 +165,42 @@ impl ServerHandler for ToolsHandler {
             .with_instructions(INSTRUCTIONS)
     }
 
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.offer.load().router.list_all()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.offer.load().router.get(name).cloned()
+    }
+
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if self.router.has_route(&request.name) {
-            return self.router.call(ToolCallContext::new(self, request, context)).await;
+        let offer = self.offer.load_full();
+        if offer.router.has_route(&request.name) {
+            return offer.router.call(ToolCallContext::new(self, request, context)).await;
         }
-        match self.registry.get(&request.name) {
+        match offer.registry.get(&request.name) {
             // A model that was told of a disabled tool is better served with the reason.
             Some(entry) if entry.call_name() == request.name => {
-                Ok(self.execute(entry.about.name, request.arguments).await.into())
+                let call = caller(&context);
+                Ok(self.execute(&entry.about.name, request.arguments, call).await.into())
             }
-            _ => Err(ErrorData::invalid_params(self.registry.unknown_tool(&request.name).0, None)),
+            _ => Err(ErrorData::invalid_params(offer.registry.unknown_tool(&request.name).0, None)),
         }
     }
 }
 
 /// An entry as MCP lists it.
 fn described(entry: &Entry) -> Tool {
-    let About { title, description, effect, open_world, .. } = entry.about;
+    let Card { title, description, effect, open_world, .. } = &entry.about;
+    let (effect, open_world) = (*effect, *open_world);
     let annotations = match effect {
         Effect::Reads => ToolAnnotations::from_raw(None, Some(true), None, None, Some(open_world)),
         Effect::Writes { destructive, idempotent } => ToolAnnotations::from_raw(
@@ -163,8 +211,8 @@ fn described(entry: &Entry) -> Tool {
             Some(open_world),
         ),
     };
-    Tool::new(entry.call_name(), description, entry.input_schema.clone())
-        .with_title(title)
+    Tool::new(entry.call_name(), description.clone(), entry.input_schema.clone())
+        .with_title(title.clone())
         .with_raw_output_schema(entry.output_schema.clone())
         .with_annotations(annotations)
 }

@@ -1,32 +1,67 @@
 //! The tools server: a registry of small tools that agents search, look up and call.
 //!
 //! `tool` says what a tool is, `registry` holds them with their compiled schemas, `search` ranks them,
-//! `builtin` are the ones that come with the server and `handler` speaks MCP. A new tool is a type that
-//! implements [`tool::Tool`] and a line in [`builtin::registry`]. The server must not know Kubernetes, the
-//! plan, or any other server; it keeps nothing that outlives it.
+//! `builtin` are the ones that come with the server, `declared` those of its settings, and `handler` speaks MCP.
+//! A new tool is a type that implements [`tool::Tool`] and a line in `builtin`. `outbound` and `databases` are
+//! the ways to the world, each with its bounds; `guards` stand before what the settings name there. The server must not know Kubernetes, the plan, or any other
+//! server; it keeps nothing that outlives it.
 
-pub mod builtin;
-pub mod cache;
+mod builtin;
+mod cache;
+mod databases;
+mod declared;
+mod files;
+mod guards;
 mod handler;
+mod outbound;
+#[cfg(test)]
+mod real;
 pub mod registry;
 pub mod search;
+mod stock;
 pub mod tool;
 
 pub use handler::ToolsHandler;
-use mcp_system_config::{ServerConfig, Settings, ToolsSettings};
-use mcp_system_kit::{Metrics, Server};
+use mcp_system_config::{Settings, ToolsSettings};
+use mcp_system_kit::{Dependencies, Metrics, Reloaded, Server};
+use stock::Stock;
 
 /// Serves until `shutdown` resolves.
 pub async fn serve(
-    config: ServerConfig<ToolsSettings>,
+    settings: impl Into<Reloaded<ToolsSettings>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    server(config)?.run(shutdown).await
+    let (server, follow) = server(settings.into())?;
+    tokio::select! {
+        result = server.run(shutdown) => result,
+        () = follow => Ok(()),
+    }
 }
 
-/// The server with its built-in tools.
-fn server(config: ServerConfig<ToolsSettings>) -> anyhow::Result<Server<ToolsSettings, ToolsHandler>> {
+/// The server with all its tools, and what gives it others when the settings change, which never ends.
+fn server(
+    settings: Reloaded<ToolsSettings>,
+) -> anyhow::Result<(Server<ToolsSettings, ToolsHandler>, impl Future<Output = ()> + Send)> {
     let metrics = Metrics::new(ToolsSettings::KIND.name());
-    let handler = ToolsHandler::new(builtin::registry(&config.settings, &metrics)?);
-    Ok(Server::new(config, handler).metrics(metrics))
+    let mut changes = settings.subscribe();
+    let first = settings.current();
+    let stock = Stock::new(&first.settings, &metrics)?;
+    stock.guards.set(&first.resilience);
+    let dependencies = Dependencies::default();
+    let handler = ToolsHandler::new(stock.registry(&first.settings)?);
+    stock.show(&dependencies);
+    let server = Server::new(settings, handler.clone()).metrics(metrics).dependencies(dependencies.clone());
+    let follow = async move {
+        while changes.changed().await.is_ok() {
+            let config = changes.borrow_and_update().clone();
+            stock.guards.set(&config.resilience);
+            match stock.registry(&config.settings) {
+                Ok(registry) => handler.replace(registry),
+                Err(error) => tracing::error!("the tools stay as they were: {error:#}"),
+            }
+            stock.show(&dependencies);
+        }
+        std::future::pending::<()>().await;
+    };
+    Ok((server, follow))
 }

@@ -1,13 +1,15 @@
 //! All tools of a server, by name, with their schemas compiled once.
 
-use crate::tool::{About, Category, Failure, Tool};
+use crate::tool::{About, Call, Card, Category, Failure, Tool};
 use anyhow::{Context, ensure};
 use futures::future::BoxFuture;
 use jsonschema::Validator;
+use mcp_system_user_tools::with_defaults;
 use rmcp::handler::server::tool::{schema_for_input, schema_for_output};
 use rmcp::model::JsonObject;
+use schemars::JsonSchema;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is put before a tool's name to call it.
@@ -23,7 +25,7 @@ const ALIKE: f64 = 0.7;
 /// One tool of a registry.
 pub struct Entry {
     /// What it is.
-    pub about: About,
+    pub about: Card,
     /// The schema of its arguments.
     pub input_schema: Arc<JsonObject>,
     /// The schema of its results.
@@ -32,7 +34,8 @@ pub struct Entry {
     run: Result<Run, String>,
 }
 
-type Run = Box<dyn Fn(Value) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
+/// What runs a tool, with arguments that fit its schema.
+pub type Run = Box<dyn Fn(Value, Call) -> BoxFuture<'static, Result<Value, Failure>> + Send + Sync>;
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,10 +44,14 @@ impl std::fmt::Debug for Entry {
 }
 
 impl Entry {
-    fn new<T: Tool>(about: About, run: Result<Run, String>) -> anyhow::Result<Self> {
-        let input_schema = schema_for_input::<T::Input>().map_err(anyhow::Error::msg)?;
+    fn new(
+        about: Card,
+        input_schema: Arc<JsonObject>,
+        output_schema: Arc<JsonObject>,
+        run: Result<Run, String>,
+    ) -> anyhow::Result<Self> {
         let validator = jsonschema::validator_for(&Value::Object(input_schema.as_ref().clone()))?;
-        Ok(Self { about, input_schema, output_schema: schema_for_output::<T::Output>(), validator, run })
+        Ok(Self { about, input_schema, output_schema, validator, run })
     }
 
     /// The name that clients call.
@@ -58,14 +65,15 @@ impl Entry {
     }
 
     /// Calls the tool with arguments that fit its schema; with others, says what is wrong with them.
-    pub async fn execute(&self, arguments: JsonObject) -> Result<Value, Failure> {
+    pub async fn execute(&self, mut arguments: JsonObject, call: Call) -> Result<Value, Failure> {
         let run = self
             .run
             .as_ref()
             .map_err(|reason| Failure(format!("{} is disabled: {reason}", self.about.name)))?;
+        with_defaults(&self.input_schema, &mut arguments);
         let arguments = Value::Object(arguments);
         self.check(&arguments)?;
-        run(arguments).await
+        run(arguments, call).await
     }
 
     fn check(&self, arguments: &Value) -> Result<(), Failure> {
@@ -103,7 +111,9 @@ fn shortened(text: &str) -> String {
 /// All tools of a server, in the order of their names.
 #[derive(Debug, Default)]
 pub struct Registry {
-    entries: BTreeMap<&'static str, Entry>,
+    entries: BTreeMap<String, Entry>,
+    /// What the tools of a category have in common, by its name.
+    categories: BTreeMap<String, String>,
 }
 
 impl Registry {
@@ -111,26 +121,53 @@ impl Registry {
     pub fn add<T: Tool>(&mut self, tool: T) -> anyhow::Result<()> {
         let about = tool.about();
         let tool = Arc::new(tool);
-        let run: Run = Box::new(move |arguments| {
+        let run: Run = Box::new(move |arguments, call| {
             let tool = tool.clone();
             Box::pin(async move {
                 let input = serde_json::from_value(arguments).map_err(|error| Failure(error.to_string()))?;
-                let output = tool.execute(input).await?;
+                let output = tool.execute(input, &call).await?;
                 serde_json::to_value(output).map_err(|error| Failure(error.to_string()))
             })
         });
-        self.insert::<T>(about, Ok(run))
+        self.insert_typed::<T>(about, Ok(run))
     }
 
     /// Adds a tool that is known, but not to be called for this reason.
     pub fn add_disabled<T: Tool>(&mut self, about: About, reason: &str) -> anyhow::Result<()> {
-        self.insert::<T>(about, Err(reason.to_owned()))
+        self.insert_typed::<T>(about, Err(reason.to_owned()))
     }
 
-    fn insert<T: Tool>(&mut self, about: About, run: Result<Run, String>) -> anyhow::Result<()> {
-        let entry = Entry::new::<T>(about, run).with_context(|| format!("the tool {}", about.name))?;
-        let before = self.entries.insert(about.name, entry);
-        ensure!(before.is_none(), "there are two tools called {}", about.name);
+    /// Adds a tool that was declared at run time.
+    pub fn add_declared<Output: JsonSchema + 'static>(
+        &mut self,
+        about: Card,
+        input_schema: JsonObject,
+        run: Run,
+    ) -> anyhow::Result<()> {
+        let common = format!("Tools that the operator of this server declared under {}.", about.category);
+        self.categories.entry(about.category.clone()).or_insert(common);
+        self.insert(about, Arc::new(input_schema), schema_for_output::<Output>(), Ok(run))
+    }
+
+    fn insert_typed<T: Tool>(&mut self, about: About, run: Result<Run, String>) -> anyhow::Result<()> {
+        let Category { name, description } = about.category;
+        self.categories.insert(name.to_owned(), description.to_owned());
+        let input_schema = schema_for_input::<T::Input>().map_err(anyhow::Error::msg)?;
+        self.insert(about.into(), input_schema, schema_for_output::<T::Output>(), run)
+    }
+
+    fn insert(
+        &mut self,
+        about: Card,
+        input_schema: Arc<JsonObject>,
+        output_schema: Arc<JsonObject>,
+        run: Result<Run, String>,
+    ) -> anyhow::Result<()> {
+        let name = about.name.clone();
+        let entry = Entry::new(about, input_schema, output_schema, run)
+            .with_context(|| format!("the tool {name}"))?;
+        ensure!(!self.entries.contains_key(&name), "there are two tools called {name}");
+        self.entries.insert(name, entry);
         Ok(())
     }
 
@@ -144,21 +181,21 @@ impl Registry {
         self.entries.values()
     }
 
-    /// All categories that have a tool.
-    pub fn categories(&self) -> BTreeSet<Category> {
-        self.entries().map(|entry| entry.about.category).collect()
+    /// All categories that have a tool, each with what its tools have in common.
+    pub fn categories(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.categories.iter().map(|(name, description)| (name.as_str(), description.as_str()))
     }
 
     /// Says that there is no such tool, and which names are near.
     pub fn unknown_tool(&self, name: &str) -> Failure {
         let bare = name.strip_prefix(PREFIX).unwrap_or(name);
-        let near = nearest(bare, self.entries.keys().copied());
+        let near = nearest(bare, self.entries.keys().map(String::as_str));
         unknown("tool", name, &near, "search_tools finds tools by words")
     }
 
     /// Says that there is no such category, and which there are.
     pub fn unknown_category(&self, name: &str) -> Failure {
-        let all: Vec<&str> = self.categories().into_iter().map(|category| category.name).collect();
+        let all: Vec<&str> = self.categories().map(|(name, _)| name).collect();
         unknown(
             "category",
             name,
@@ -193,7 +230,6 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a 
 mod tests {
     use super::*;
     use crate::tool::Effect;
-    use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
     use serde_json::json;
 
@@ -230,7 +266,7 @@ mod tests {
             ABOUT
         }
 
-        async fn execute(&self, input: Input) -> Result<Output, Failure> {
+        async fn execute(&self, input: Input, _: &Call) -> Result<Output, Failure> {
             Ok(Output { text: input.word.repeat(input.times as usize) })
         }
     }
@@ -244,7 +280,12 @@ mod tests {
 
     async fn execute(name: &str, arguments: Value) -> Result<Value, String> {
         let Value::Object(arguments) = arguments else { panic!("{arguments} is no object") };
-        registry().get(name).expect("known").execute(arguments).await.map_err(|failure| failure.0)
+        registry()
+            .get(name)
+            .expect("known")
+            .execute(arguments, Call::default())
+            .await
+            .map_err(|failure| failure.0)
     }
 
     #[tokio::test]

@@ -1,6 +1,11 @@
-//! Which tools fit some words, best first. A pure function: with a few dozen tools, every one is looked at.
+//! Which tools fit some words, best first.
+//!
+//! Two judgements are added: how the words of a query meet those of a tool, with a weight for the place where
+//! they stand and a forgiving eye for typing errors, and how alike the two texts are by the retrieval that
+//! memories are found with. With some hundred tools, every one is looked at.
 
-use crate::tool::About;
+use crate::tool::Card;
+use mcp_system_retrieval::{Analysis, Index, Query};
 use std::collections::HashSet;
 
 /// What a word counts where it is found.
@@ -15,30 +20,103 @@ const ALIKE: f64 = 0.4;
 const LIKENESS: f64 = 0.88;
 /// The most words of a query that count.
 const MAX_WORDS: usize = 32;
+/// What scores less than this is left out.
+const NOISE: f64 = 0.2;
 
-/// The tools that fit, by their place in `tools`, with a score; best first, those of one score by name. A
-/// query without words fits every tool.
-pub fn rank(query: &str, tools: &[About]) -> Vec<(usize, f64)> {
-    let mut seen = HashSet::new();
-    let wanted: Vec<String> = words(query).filter(|word| seen.insert(word.clone())).take(MAX_WORDS).collect();
-    let fields: Vec<[Vec<String>; 4]> = tools.iter().map(fields).collect();
-    let mut ranked: Vec<(usize, f64)> = (0..tools.len()).map(|place| (place, 0.0)).collect();
-    for word in &wanted {
-        let counts: Vec<f64> = fields.iter().map(|fields| weigh(word, fields)).collect();
-        let fitting = counts.iter().filter(|count| **count > 0.0).count();
-        // A word that fits every tool tells nothing about any.
-        let telling = (1.0 + ratio(tools.len(), fitting.max(1))).ln();
-        for (place, score) in &mut ranked {
-            *score += counts[*place] * telling;
+/// A meaning that is less alike than this is none, where no word is shared.
+const ALIKE_IN_MEANING: f32 = 0.35;
+/// What the best in words and the best in meaning count.
+const WORDS: f64 = 0.6;
+const MEANING: f64 = 0.4;
+
+/// Finds tools.
+#[derive(Debug)]
+pub struct Finder {
+    cards: Vec<Card>,
+    fields: Vec<[Vec<String>; 4]>,
+    /// By the place of the tool.
+    meanings: Index<usize>,
+}
+
+impl Finder {
+    /// Reads what tools say of themselves.
+    pub fn new<'a>(cards: impl Iterator<Item = &'a Card>) -> Self {
+        let cards: Vec<Card> = cards.cloned().collect();
+        let mut meanings = Index::new();
+        for (place, card) in cards.iter().enumerate() {
+            let names = format!("{} {} {}", card.name.replace('_', " "), card.title, card.keywords.join(" "));
+            let analysis = Analysis::of(&format!("{}. {}", card.title, card.description), Some(&names));
+            meanings.insert(place as u64, None, &analysis, None, place);
+        }
+        Self { fields: cards.iter().map(fields).collect(), cards, meanings }
+    }
+
+    /// The names of the tools that fit, with a score; best first, those of one score by name. A query without
+    /// words fits every tool.
+    pub fn find(&self, query: &str, wanted: impl Fn(&Card) -> bool) -> Vec<(String, f64)> {
+        let wanted: Vec<usize> = (0..self.cards.len()).filter(|place| wanted(&self.cards[*place])).collect();
+        let mut seen = HashSet::new();
+        let sought: Vec<String> =
+            words(query).filter(|word| seen.insert(word.clone())).take(MAX_WORDS).collect();
+        let mut ranked: Vec<(usize, f64)> = if sought.is_empty() {
+            wanted.iter().map(|place| (*place, 0.0)).collect()
+        } else {
+            let (by_words, by_meaning) = (self.by_words(&sought, &wanted), self.by_meaning(&sought, &wanted));
+            let ranked = wanted
+                .iter()
+                .enumerate()
+                .map(|(at, place)| (*place, WORDS * by_words[at] + MEANING * by_meaning[at]));
+            // What is far behind the best is noise: one common word of many.
+            ranked.filter(|(_, score)| *score >= NOISE).collect()
+        };
+        ranked.sort_by(|a, b| {
+            b.1.total_cmp(&a.1).then_with(|| self.cards[a.0].name.cmp(&self.cards[b.0].name))
+        });
+        ranked.into_iter().map(|(place, score)| (self.cards[place].name.clone(), score)).collect()
+    }
+
+    /// How the words meet each tool's: the best has 1.
+    fn by_words(&self, sought: &[String], wanted: &[usize]) -> Vec<f64> {
+        let mut scores = vec![0.0; wanted.len()];
+        for word in sought {
+            let counts: Vec<f64> = wanted.iter().map(|place| weigh(word, &self.fields[*place])).collect();
+            let fitting = counts.iter().filter(|count| **count > 0.0).count();
+            // A word that fits every tool tells nothing about any.
+            let telling = (1.0 + ratio(wanted.len(), fitting.max(1))).ln();
+            for (score, count) in scores.iter_mut().zip(counts) {
+                *score += count * telling;
+            }
+        }
+        scaled(scores)
+    }
+
+    /// How alike the texts are: the best has 1.
+    fn by_meaning(&self, sought: &[String], wanted: &[usize]) -> Vec<f64> {
+        let mut query = Query::of(&sought.join(" "));
+        query.limit = self.cards.len();
+        let allowed: HashSet<usize> = wanted.iter().copied().collect();
+        let hits = self.meanings.search(&query, |place| allowed.contains(place), |_| 1.0);
+        let mut scores = vec![0.0; wanted.len()];
+        for hit in hits {
+            let means_it = hit.parts.lexical > 0.0 || hit.parts.vector >= ALIKE_IN_MEANING;
+            if let Some(place) = self.meanings.get(hit.key).filter(|_| means_it)
+                && let Ok(at) = wanted.binary_search(place)
+            {
+                scores[at] = f64::from(hit.score);
+            }
+        }
+        scaled(scores)
+    }
+}
+
+fn scaled(mut scores: Vec<f64>) -> Vec<f64> {
+    let best = scores.iter().copied().fold(0.0, f64::max);
+    if best > 0.0 {
+        for score in &mut scores {
+            *score /= best;
         }
     }
-    if !wanted.is_empty() {
-        // Less than a fifth of the best is noise: one common word of many.
-        let best = ranked.iter().map(|(_, score)| *score).fold(0.0, f64::max);
-        ranked.retain(|(_, score)| *score > 0.0 && *score >= best * 0.2);
-    }
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| tools[a.0].name.cmp(tools[b.0].name)));
-    ranked
+    scores
 }
 
 #[allow(clippy::cast_precision_loss, reason = "numbers of tools are small")]
@@ -46,12 +124,12 @@ fn ratio(all: usize, some: usize) -> f64 {
     all as f64 / some as f64
 }
 
-fn fields(about: &About) -> [Vec<String>; 4] {
+fn fields(about: &Card) -> [Vec<String>; 4] {
     [
-        words(about.name).chain(words(about.title)).collect(),
+        words(&about.name).chain(words(&about.title)).collect(),
         about.keywords.iter().flat_map(|keyword| words(keyword)).collect(),
-        words(about.category.name).collect(),
-        words(about.description).collect(),
+        words(&about.category).collect(),
+        words(&about.description).collect(),
     ]
 }
 
@@ -100,11 +178,10 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::builtin::abouts;
+    use crate::builtin::cards;
 
-    fn names(query: &str) -> Vec<&'static str> {
-        let tools = abouts();
-        rank(query, &tools).into_iter().map(|(place, _)| tools[place].name).collect()
+    fn names(query: &str) -> Vec<String> {
+        Finder::new(cards().iter()).find(query, |_| true).into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
@@ -121,14 +198,23 @@ mod tests {
             ("HTTP", "http_fetch"),
             ("cahce delete", "cache_delete"),
             ("sysinfo", "system_info"),
+            ("how full is the hard drive", "system_disks"),
+            ("which programs use the most memory", "system_processes"),
+            ("find a document among the files", "search_files"),
+            ("google something", "web_search"),
+            ("ask a database with SQL", "query_database"),
+            ("what columns does a table have", "describe_table"),
+            ("turn text into vectors", "ai_embed"),
+            ("ask a language model", "ai_complete"),
         ] {
-            assert_eq!(names(query).first(), Some(&best), "{query}: {:?}", names(query));
+            assert_eq!(names(query).first().map(String::as_str), Some(best), "{query}: {:?}", names(query));
         }
     }
 
     #[test]
     fn no_words_fit_every_tool_and_strange_ones_none() {
-        let all = ["cache_delete", "cache_get", "cache_set", "http_fetch", "system_info"];
+        let mut all = mcp_system_user_tools::BUILT_IN;
+        all.sort_unstable();
         assert_eq!(names(""), all);
         assert_eq!(names(" 🎉 !?"), all);
         assert!(names("zzzzzz qqqqqq").is_empty());

@@ -39,6 +39,17 @@ async def perform(client, step):
                 tools += [plain(tool) for tool in page.tools]
                 if not (cursor := page.next_cursor):
                     return {"tools": tools}
+        case "list_resources":
+            resources, cursor = [], None
+            while True:
+                page = await client.list_resources(cursor=cursor)
+                resources += [plain(resource) for resource in page.resources]
+                if not (cursor := page.next_cursor):
+                    break
+            templates = (await client.list_resource_templates()).resource_templates
+            return {"resources": resources, "templates": [plain(template) for template in templates]}
+        case "read":
+            return plain(await client.read_resource(step["uri"]))
         case "call":
             async def progress(progress, total, message):
                 say(step=step["step"], progress=progress, total=total, message=message)

@@ -28,6 +28,13 @@ async function perform(/** @type {Client} */ client, /** @type {any} */ step) {
       const { tools } = await client.listTools(undefined, { ...options, cacheMode: "refresh" });
       return { tools };
     }
+    case "list_resources": {
+      const { resources } = await client.listResources(undefined, { ...options, cacheMode: "refresh" });
+      const { resourceTemplates } = await client.listResourceTemplates(undefined, { ...options, cacheMode: "refresh" });
+      return { resources, templates: resourceTemplates };
+    }
+    case "read":
+      return client.readResource({ uri: step.uri }, { ...options, cacheMode: "refresh" });
     case "call": {
       const onprogress = (/** @type {object} */ progress) => say({ step: step.step, ...progress });
       return client.callTool(

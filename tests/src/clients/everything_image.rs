@@ -18,7 +18,7 @@ const PACKAGES: &str = "/app/node_modules";
 
 /// Gives the image's archive, made once: `node index.js streamableHttp` in it is the server, on PORT.
 pub fn archive(everything: &Everything) -> Result<PathBuf> {
-    let version = install::printed(std::process::Command::new("node").arg("--version"))?;
+    let version = crate::cache::printed(std::process::Command::new("node").arg("--version"))?;
     let folder = install::once("everything-image", &[everything.key(), version.as_bytes()], |folder| {
         let start = folder.join("index.js");
         std::fs::write(&start, format!("import(\"{PACKAGES}/{PROGRAM}\");\n"))
@@ -41,8 +41,9 @@ pub fn archive(everything: &Everything) -> Result<PathBuf> {
 
 /// Node and its libraries, by their path in the image.
 fn node() -> Result<BTreeMap<String, PathBuf>> {
-    let program = install::printed(std::process::Command::new("node").args(["--print", "process.execPath"]))?;
-    let libraries = install::printed(std::process::Command::new("ldd").arg(&program))
+    let program =
+        crate::cache::printed(std::process::Command::new("node").args(["--print", "process.execPath"]))?;
+    let libraries = crate::cache::printed(std::process::Command::new("ldd").arg(&program))
         .context("cannot tell which libraries node loads")?;
     let mut files: BTreeMap<String, PathBuf> =
         libraries_of(&libraries).map(|path| (path.to_owned(), path.into())).collect();

@@ -7,7 +7,7 @@
 pub mod answers;
 pub mod everything;
 pub mod everything_image;
-mod install;
+pub(crate) mod install;
 pub mod normalise;
 mod running;
 pub mod script;

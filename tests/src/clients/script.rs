@@ -44,6 +44,8 @@ pub struct Step {
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Action {
     ListTools { seconds: f64 },
+    ListResources { seconds: f64 },
+    Read { uri: String, seconds: f64 },
     Call { tool: String, arguments: Value, progress: bool, seconds: f64 },
     Together { steps: Vec<Step> },
 }
@@ -52,6 +54,16 @@ impl Step {
     /// Lists the tools, all pages of them.
     pub fn list_tools(name: impl Into<String>) -> Self {
         Self { step: name.into(), action: Action::ListTools { seconds: USUAL.as_secs_f64() } }
+    }
+
+    /// Lists the resources, all pages of them, and the templates of resources.
+    pub fn list_resources(name: impl Into<String>) -> Self {
+        Self { step: name.into(), action: Action::ListResources { seconds: USUAL.as_secs_f64() } }
+    }
+
+    /// Reads a resource.
+    pub fn read(name: impl Into<String>, uri: impl Into<String>) -> Self {
+        Self { step: name.into(), action: Action::Read { uri: uri.into(), seconds: USUAL.as_secs_f64() } }
     }
 
     /// Calls a tool.
@@ -81,7 +93,10 @@ impl Step {
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         match &mut self.action {
-            Action::ListTools { seconds } | Action::Call { seconds, .. } => *seconds = limit.as_secs_f64(),
+            Action::ListTools { seconds }
+            | Action::ListResources { seconds }
+            | Action::Read { seconds, .. }
+            | Action::Call { seconds, .. } => *seconds = limit.as_secs_f64(),
             Action::Together { steps } => *steps = steps.drain(..).map(|step| step.within(limit)).collect(),
         }
         self
@@ -89,7 +104,10 @@ impl Step {
 
     fn limit(&self) -> Duration {
         match &self.action {
-            Action::ListTools { seconds } | Action::Call { seconds, .. } => Duration::from_secs_f64(*seconds),
+            Action::ListTools { seconds }
+            | Action::ListResources { seconds }
+            | Action::Read { seconds, .. }
+            | Action::Call { seconds, .. } => Duration::from_secs_f64(*seconds),
             Action::Together { steps } => steps.iter().map(Self::limit).max().unwrap_or_default(),
         }
     }

@@ -1,4 +1,4 @@
-//! What the cluster takes from the system instead of building it.
+//! What is taken from the system instead of being built.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,12 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A package and a program of it, by whose presence we tell that it is installed.
-struct Package {
+#[derive(Debug)]
+pub(crate) struct Package {
     name: &'static str,
     program: &'static str,
 }
 
-const PACKAGES: &[Package] = &[
+/// What the cluster needs.
+pub(crate) const FOR_CLUSTER: &[Package] = &[
     Package { name: "runc", program: "runc" },
     Package { name: "containernetworking-plugins", program: "/usr/lib/cni/bridge" },
     Package { name: "iptables", program: "iptables" },
@@ -22,6 +24,14 @@ const PACKAGES: &[Package] = &[
     Package { name: "iproute2", program: "ip" },
     Package { name: "util-linux", program: "nsenter" },
     Package { name: "buildah", program: "buildah" },
+];
+
+/// What the databases need. Redis is one program under several names, and the package that calls it redis-server
+/// would start one as well.
+pub(crate) const FOR_DATABASES: &[Package] = &[
+    Package { name: "redis-tools", program: "redis-check-rdb" },
+    Package { name: "iproute2", program: "ip" },
+    Package { name: "util-linux", program: "unshare" },
 ];
 
 /// The search path of everything that the cluster runs: system administration programs included, which an ordinary
@@ -40,8 +50,8 @@ pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
 }
 
 /// Installs what is missing.
-pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .filter(|package| find(package.program).is_none())
         .map(|package| package.name)
@@ -52,7 +62,7 @@ pub(crate) fn ensure() -> Result<()> {
     let names = missing.join(" ");
     if !nix::unistd::geteuid().is_root() || find("apt-get").is_none() {
         bail!(
-            "the cluster needs {names}: install them (these are the Debian package names), then run this again"
+            "the tests need {names}: install them (these are the Debian package names), then run this again"
         );
     }
     super::progress::step(&format!("installing {names}"), || {

@@ -6,14 +6,14 @@ mod audit;
 mod certificates;
 mod control_plane;
 mod daemons;
-mod debian;
+pub(crate) mod debian;
 mod external;
 mod images;
 mod layout;
 mod network;
 mod node;
 mod owner;
-mod parts;
+pub(crate) mod parts;
 mod process;
 mod progress;
 mod signals;
@@ -28,6 +28,7 @@ pub use images::Image;
 pub use process::Daemon;
 
 use external::External;
+pub(crate) use network::outside;
 use owner::Owner;
 use progress::step;
 
@@ -213,6 +214,11 @@ impl Cluster {
         }
     }
 
+    /// The address of its network under which pods reach what a test serves there.
+    pub fn address(&self) -> Result<&'static str> {
+        self.ours().map(|()| network::NODE_IP)
+    }
+
     /// Ends the cluster now, and says what went wrong with that.
     pub fn teardown(self) -> Result<()> {
         match self.place {
@@ -243,7 +249,7 @@ impl Drop for Cluster {
 
 /// Builds what a stage needs, before its network, in which there is no way out, is entered.
 fn parts_for(stage: Stage) -> Result<()> {
-    debian::ensure()?;
+    debian::ensure(debian::FOR_CLUSTER)?;
     parts::ensure(parts::FOR_CONTROL_PLANE)?;
     if stage >= Stage::Node {
         parts::ensure(parts::FOR_NODE)?;

@@ -1,4 +1,4 @@
-//! The programs of the cluster, built from Go modules once and kept.
+//! The programs of the cluster, and of a database beside it, built from Go modules once and kept.
 //!
 //! Each tool has a `go.mod` of its own under `tests/tools`, because their dependencies clash. What it builds lies in
 //! a folder whose name holds a hash of `go.mod`, `go.sum` and the build flags: a changed version is built anew, an
@@ -110,6 +110,14 @@ const PROMETHEUS: Tool = Tool {
     manifests: None,
 };
 
+const WEAVIATE: Tool = Tool {
+    name: "weaviate",
+    programs: &[("github.com/weaviate/weaviate/cmd/weaviate-server", "weaviate-server")],
+    tags: "",
+    ldflags: STRIPPED,
+    manifests: None,
+};
+
 /// What an API server that answers needs, and the clients.
 pub(crate) const FOR_CONTROL_PLANE: &[Tool] = &[ETCD, KUBERNETES, HELM];
 /// What running pods takes.
@@ -118,14 +126,16 @@ pub(crate) const FOR_NODE: &[Tool] = &[CONTAINERD, PAUSE];
 pub(crate) const FOR_DNS: &[Tool] = &[COREDNS];
 /// Metrics.
 pub(crate) const FOR_PROMETHEUS: &[Tool] = &[PROMETHEUS_OPERATOR, PROMETHEUS];
+/// What the servers of this project talk to, beside the cluster.
+pub(crate) const FOR_DATABASES: &[Tool] = &[WEAVIATE];
 
 fn all() -> impl Iterator<Item = &'static Tool> {
-    [FOR_CONTROL_PLANE, FOR_NODE, FOR_DNS, FOR_PROMETHEUS].into_iter().flatten()
+    [FOR_CONTROL_PLANE, FOR_NODE, FOR_DNS, FOR_PROMETHEUS, FOR_DATABASES].into_iter().flatten()
 }
 
 /// Builds everything that is not built yet.
 pub(crate) fn ensure_all() -> Result<()> {
-    super::debian::ensure()?;
+    super::debian::ensure(super::debian::FOR_CLUSTER)?;
     all().try_for_each(ensure_one)
 }
 
@@ -232,7 +242,7 @@ fn build(tool: &Tool, into: &Path) -> Result<()> {
         .stdout(output.try_clone().context("cannot share the build log")?)
         .stderr(output)
         .spawn()
-        .context("cannot run go: the cluster's programs are built with it, install Go 1.26 or newer")?;
+        .context("cannot run go: the programs that tests need are built with it, install Go 1.26 or newer")?;
     let mut ticker = Ticker::new(format!("building {}", tool.name));
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for go")? {

@@ -4,9 +4,12 @@
 
 mod changes;
 mod clients;
+mod files;
+mod keys;
 mod leader;
 mod limits;
 mod monitoring;
+mod moving;
 mod rest;
 mod rules;
 mod site;
@@ -22,8 +25,11 @@ pub(crate) fn group() -> Group {
         system::scenarios(),
         limits::scenarios(),
         clients::scenarios(),
+        keys::scenarios(),
         changes::scenarios(),
         storage::scenarios(),
+        moving::scenarios(),
+        files::scenarios(),
         monitoring::scenarios(),
         leader::scenarios(),
         rest::scenarios(),

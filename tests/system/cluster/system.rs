@@ -30,7 +30,7 @@ fn smallest() -> Result<()> {
         {
             same(type_, &super::site::condition(&object, type_)["status"], expected)?;
         }
-        for (name, tools) in [("memory", 7), ("tools", 7)] {
+        for (name, tools) in [("memory", 14), ("tools", 9)] {
             let server = server(&object, name);
             same("answered", &server["answered"], &true)?;
             same("tools", &server["tools"], &tools)?;
@@ -38,7 +38,7 @@ fn smallest() -> Result<()> {
         }
         eventually("the orchestrator's tools are all told", || {
             let object = site.get(&["mcps", "minimal"])?;
-            Ok((server(&object, "orchestrator")["tools"] == 14).then_some(()))
+            Ok((server(&object, "orchestrator")["tools"] == 23).then_some(()))
         })?;
         let listed = site.kubectl(&["get", "mcps", "minimal"])?;
         ensure!(listed.contains("3/3") && listed.contains("AllServersReady"), "kubectl get shows {listed}");
@@ -50,6 +50,7 @@ fn smallest() -> Result<()> {
         let mut expected: Vec<String> = kinds
             .iter()
             .flat_map(|kind| ["memory", "orchestrator", "tools"].map(|name| format!("{kind}/minimal-{name}")))
+            .chain(["Secret/minimal-callers".to_owned()])
             .collect();
         expected.sort();
         same("the objects", &owned, &expected)

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mcp_system_tests::clients::{Era, Sdk, Step};
+use mcp_system_tests::databases;
 use mcp_system_tests::laptop::{Laptop, Setup};
 use mcp_system_tests::ports::free_port;
 use serde_json::json;
@@ -18,6 +19,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("examples::minimal", || own_servers("minimal")),
         Scenario::new("examples::tuned", || own_servers("tuned")),
         Scenario::new("examples::extra_servers", extra_servers),
+        Scenario::new("examples::weaviate_direct", weaviate_direct),
+        Scenario::new("examples::files", files),
+        Scenario::new("examples::postgres", postgres),
+        Scenario::new("examples::postgres_after_embedded_storage", postgres_after_embedded),
     ]
 }
 
@@ -34,7 +39,18 @@ fn each_has_a_scenario() -> Result<()> {
     let mut names: Vec<String> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    same("the examples", &names, &["extra-servers.yaml", "minimal.yaml", "tuned.yaml"])
+    same(
+        "the examples",
+        &names,
+        &[
+            "extra-servers.yaml",
+            "files.yaml",
+            "minimal.yaml",
+            "postgres.yaml",
+            "tuned.yaml",
+            "weaviate-direct.yaml",
+        ],
+    )
 }
 
 /// An example that needs nothing but the binary.
@@ -49,6 +65,106 @@ fn own_servers(name: &str) -> Result<()> {
         same("the tools", &answers.tool_names("tools")?, &OWN_TOOLS)?;
         answers.of("info")?.value().map(drop)
     })
+}
+
+/// Beside a real Weaviate, which wants its key.
+fn weaviate_direct() -> Result<()> {
+    const KEY: &str = "the-key-of-weaviate";
+    let access = databases::Access::Key(KEY);
+    let weaviate = databases::weaviate(access)?;
+    let class = json!({"class": "Ship", "vectorizer": "none", "properties": [{"name": "name", "dataType": ["text"]}]});
+    databases::make_collection(weaviate.url(), access, &class)?;
+    let setup = Setup::new(&read("weaviate-direct.yaml")?)?
+        .with("MCP_WEAVIATE_DIRECT_PORT", free_port()?.to_string())
+        .with("WEAVIATE_URL", weaviate.url())
+        .with("WEAVIATE_API_KEY", KEY);
+    with(setup.up()?, |system| {
+        let status = system.status()?;
+        same("the servers that are ready", &status.ready_servers, "4/4")?;
+        same("its tools", &status.server("weaviate-direct")?.tools, &Some(6))?;
+        let object = json!({"collection": "Ship", "properties": {"name": "Alexandra"}});
+        let steps = [Step::call("add", "add_object", object), Step::call("schema", "get_schema", json!({}))];
+        let answers = clients()?.run(Sdk::TypeScript, Era::Modern, status.url()?, &steps)?;
+        answers.of("add")?.value()?;
+        let schema = answers.of("schema")?.value()?.to_string();
+        ensure!(schema.contains("Ship"), "Weaviate does not know what was added: {schema}");
+        Ok(())
+    })
+}
+
+/// What a cluster mounts lies on the machine's own disk, and `up` says so.
+fn files() -> Result<()> {
+    // Not below /tmp, which a mount may not hide.
+    let folder = tempfile::tempdir_in("/var/tmp").context("no folder for files")?;
+    let path = folder.path().display().to_string();
+    let example = read("files.yaml")?;
+    let (_, document) = example.split_once("shop.yaml: |\n").context("the example holds no document")?;
+    let (document, _) = document.split_once("---").context("the document has no end")?;
+    let document: Vec<&str> =
+        document.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
+    std::fs::write(folder.path().join("shop.yaml"), document.join("\n"))
+        .context("cannot write the document")?;
+    with(Laptop::up(&example.replace("/etc/shop", &path))?, |system| {
+        let told = system.run(&["status"])?;
+        let expected =
+            format!("tools: {path} is read from this machine's own disk; ConfigMap shop-api is mounted");
+        ensure!(told.contains(&expected), "nobody says that nothing is mounted: {told}");
+        let steps = [Step::list_tools("tools")];
+        let answers = clients()?.run(Sdk::TypeScript, Era::Modern, system.status()?.url()?, &steps)?;
+        let names = answers.tool_names("tools")?;
+        ensure!(names.contains(&"execute_shop_order"), "the document gave no tool: {names:?}");
+        Ok(())
+    })
+}
+
+fn postgres() -> Result<()> {
+    let example = read("postgres.yaml")?;
+    let Err(told) = Setup::new(&example)?.up() else { bail!("it runs without a database") };
+    let told = format!("{told:#}");
+    ensure!(
+        told.contains("MCP_POSTGRES_URL, or MCP_POSTGRES_URL_FILE"),
+        "nobody says what is missing: {told}"
+    );
+
+    let database = databases::postgres(&[])?;
+    with(Setup::new(&example)?.with("MCP_POSTGRES_URL", database.url()).up()?, |system| {
+        let status = system.status()?;
+        same("the servers that are ready", &status.ready_servers, "3/3")?;
+        store(status.url()?, "The lighthouse is white")?;
+        same("memories in PostgreSQL", &stored(database.url())?, "1")
+    })
+}
+
+fn postgres_after_embedded() -> Result<()> {
+    let database = databases::postgres(&[])?;
+    let system = "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: postgres}, spec: {}}";
+    let setup = Setup::new(system)?
+        .with("MCP_POSTGRES_URL", database.url())
+        .beside("postgres.yaml", &folder().canonicalize()?.join("postgres.yaml"))?;
+    with(setup.up()?, |system| {
+        store(system.status()?.url()?, "The lighthouse is white")?;
+        let up = ["up", "-d", "-f", "postgres.yaml"];
+        system.run(&up)?;
+        same("memories in PostgreSQL", &stored(database.url())?, "1")?;
+        store(system.status()?.url()?, "The crane is red")?;
+        same("memories in PostgreSQL", &stored(database.url())?, "2")?;
+        let told = system.run(&up)?;
+        ensure!(told.contains("nothing has changed"), "it was changed once more: {told}");
+        let Err(told) = system.run(&["up", "-d", "-f", "system.yaml"]) else {
+            bail!("it goes back in silence")
+        };
+        ensure!(format!("{told:#}").contains("moved.json"), "nobody says how to go back: {told:#}");
+        same("the servers that are ready", &system.status()?.ready_servers, "3/3")
+    })
+}
+
+fn store(url: &str, content: &str) -> Result<()> {
+    let steps = [Step::call("store", "store_memory", json!({"agent_id": "a", "content": content}))];
+    clients()?.run(Sdk::Python, Era::Modern, url, &steps)?.of("store")?.value().map(drop)
+}
+
+fn stored(url: &str) -> Result<String> {
+    Ok(databases::sql(url, "SELECT count(*) FROM mcp_memory.entries")?.trim().to_owned())
 }
 
 /// On a machine without docker and podman: the image is left out, and the status says so.

@@ -21,7 +21,8 @@ use crate::differ::differs;
 use crate::door::{Apply, Door};
 use crate::error::Error;
 use crate::kind::{Kind, SystemKey};
-use crate::render::{Desired, Owner};
+use crate::render::{Desired, MOVED, Owner};
+use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
 use mcp_system_plan::Finding;
 use serde_json::{Value, json};
@@ -70,7 +71,8 @@ pub(crate) enum What {
 }
 
 impl Applied {
-    fn again(&mut self, delay: Duration) {
+    /// Asks for another look after this, at the latest.
+    pub(crate) fn again(&mut self, delay: Duration) {
         self.again = Some(self.again.map_or(delay, |known| known.min(delay)));
     }
 }
@@ -84,10 +86,15 @@ pub(crate) struct Tools<'a> {
 }
 
 /// Writes what has to be written.
-pub(crate) async fn apply(tools: Tools<'_>, key: &SystemKey, owner: &Owner, desired: &[Desired]) -> Applied {
+pub(crate) async fn apply(
+    tools: Tools<'_>,
+    key: &SystemKey,
+    owner: &Owner,
+    desired: &[Desired],
+    applied: &mut Applied,
+) {
     let Tools { door, cache, .. } = tools;
     let family = cache.family(key);
-    let mut applied = Applied::default();
     // Servers whose pods must not start: what they would mount or run as is somebody else's.
     let mut blocked: HashSet<&str> = HashSet::new();
     for object in desired {
@@ -95,7 +102,7 @@ pub(crate) async fn apply(tools: Tools<'_>, key: &SystemKey, owner: &Owner, desi
             continue;
         }
         let worker = Worker { tools, key, owner };
-        let is_there = worker.put(object, &family, &mut applied).await;
+        let is_there = worker.put(object, &family, applied).await;
         if !is_there {
             blocked.insert(&object.server);
         }
@@ -114,7 +121,6 @@ pub(crate) async fn apply(tools: Tools<'_>, key: &SystemKey, owner: &Owner, desi
             Err(error) => applied.errors.push(error),
         }
     }
-    applied
 }
 
 /// Lets go of the claims of servers that do not run now: no plan names them, yet they must not go with a
@@ -136,7 +142,7 @@ pub(crate) async fn retain_claims(
             "ownerReferences": [{"$patch": "delete", "uid": owner.uid}],
         }});
         match tools.door.patch(child.kind, &owner.namespace, &child.name, &patch).await {
-            Ok(()) => {
+            Ok(_) => {
                 applied.changes.push(Change {
                     kind: child.kind,
                     name: child.name.clone(),
@@ -144,6 +150,31 @@ pub(crate) async fn retain_claims(
                 });
             }
             Err(error) => applied.errors.push(error),
+        }
+    }
+}
+
+/// Notes on a server's claim that all that lies on it was moved. Tells whether that is new.
+pub(crate) async fn note_moved(
+    tools: Tools<'_>,
+    owner: &Owner,
+    claim: &str,
+    family: &Family,
+    now: Timestamp,
+    applied: &mut Applied,
+) -> bool {
+    let Some(child) = family.objects.get(&(Kind::VolumeClaim, claim.to_owned())) else { return false };
+    let patch = json!({"metadata": {"uid": child.uid, "annotations": {MOVED: now.to_string()}}});
+    match tools.door.patch(child.kind, &owner.namespace, claim, &patch).await {
+        Ok(written) => {
+            // Taken at once, so that it is told once; what follows from it is for the next look.
+            tools.cache.put(child.kind, written);
+            applied.again(Duration::ZERO);
+            true
+        }
+        Err(error) => {
+            applied.errors.push(error);
+            false
         }
     }
 }

@@ -7,17 +7,21 @@ use crate::asks::Told;
 use crate::cache::Family;
 use crate::child::{Facts, Progress};
 use crate::kind::Kind;
-use crate::pod::{Pod, Trouble};
+use crate::pod::{Mover, Pod, Trouble};
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::Reason;
-use mcp_system_plan::{Failure, ObservedServer, Plan, Workload};
+use mcp_system_crds::config::ServerKind;
+use mcp_system_plan::{Embedded, Failure, MountSource, ObservedServer, Plan, SecretSource, Workload};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// A pod may be without a node for so long before that counts as a failure: volumes are bound and nodes
 /// are added in that time.
 const PLACING: Duration = Duration::from_secs(30);
+/// A pod may wait for its volumes for so long: some are attached to its node first.
+const MOUNTING: Duration = Duration::from_mins(1);
 
 /// What was seen of the servers, and when that has to be looked at again though nothing changes.
 #[derive(Debug, Default, PartialEq)]
@@ -38,7 +42,7 @@ pub(crate) fn observe(
     for workload in &plan.workloads {
         let progress = progress(name, workload, family);
         let pods = pods(workload, family);
-        let (failure, again) = failure(progress, &pods, now);
+        let (failure, again) = failure(workload, progress, &pods, now);
         let server = ObservedServer {
             ready: count(progress.map(|progress| progress.ready)),
             running: count(progress.map(|progress| progress.replicas)),
@@ -53,6 +57,27 @@ pub(crate) fn observe(
         seen.servers.insert(remote.name.clone(), answered(told.get(&remote.name)));
     }
     seen
+}
+
+/// The embedded store of a system. A claim on its way out is none any more.
+pub(crate) fn embedded(name: &str, family: &Family) -> Embedded {
+    let claim = family.objects.get(&(Kind::VolumeClaim, format!("{name}-{}", ServerKind::Memory)));
+    match claim.filter(|child| !child.deleting).map(|child| &child.facts) {
+        Some(Facts::Claim(claim)) if claim.moved => Embedded::Moved,
+        Some(_) => Embedded::Present,
+        None => Embedded::Absent,
+    }
+}
+
+/// The server that now serves from PostgreSQL all that its claim holds, and what its mover told.
+pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Option<(&'a Workload, &'a str)> {
+    let workload = plan.workloads.iter().find(|workload| workload.moves)?;
+    progress(name, workload, family).filter(|progress| is_current(progress) && progress.ready > 0)?;
+    let mut ready = pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.deleting);
+    ready.find_map(|(_, pod)| match &pod.mover {
+        Some(Mover::Done(report)) => Some((workload, report.as_str())),
+        _ => None,
+    })
 }
 
 /// A number that changes whenever the pods that answer for a server do; none while there are none.
@@ -100,40 +125,88 @@ fn answered(told: Option<&Told>) -> ObservedServer {
 }
 
 fn failure(
+    workload: &Workload,
     progress: Option<&Progress>,
     pods: &[(&String, &Pod)],
     now: Timestamp,
 ) -> (Option<Failure>, Option<Duration>) {
     let failing = |message: String| Some(Failure { reason: Reason::ServerFailing, message });
-    // The least in the order of troubles, so that it does not matter which pod is looked at first.
-    let trouble =
-        pods.iter().filter(|(_, pod)| !pod.deleting).filter_map(|(_, pod)| pod.trouble.as_ref()).min();
-    let mut again = None;
-    match trouble {
-        Some(Trouble::Image(message) | Trouble::Container(message) | Trouble::Ends(message)) => {
-            return (failing(message.clone()), None);
-        }
-        Some(Trouble::Unplaced(since)) => {
-            let waited = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
-            if waited >= PLACING {
-                let message = "no node takes its pods: compare resources, nodeSelector, tolerations and \
-                               volumes with the nodes; kubectl describe pod tells more";
-                return (failing(message.to_owned()), None);
-            }
-            again = Some(PLACING.saturating_sub(waited).max(Duration::from_secs(1)));
-        }
-        None => {}
-    }
+    let again = match stuck(workload, pods, now) {
+        Ok(again) => again,
+        Err(message) => return (failing(message), None),
+    };
     let Some(progress) = progress else { return (None, again) };
     if let Some(refused) = &progress.refused {
         return (failing(format!("its pods are refused: {refused}")), None);
     }
-    if progress.too_slow && progress.observed_generation >= progress.generation {
-        let message = "it did not become ready in time: its log and kubectl describe pod tell why";
-        let failure = Failure { reason: Reason::ProgressDeadlineExceeded, message: message.to_owned() };
+    let moves = pods.iter().any(|(_, pod)| !pod.deleting && pod.mover == Some(Mover::Runs));
+    // How long memories are on their way depends on how many there are.
+    if progress.too_slow && !moves && progress.observed_generation >= progress.generation {
+        let message = "it did not become ready in time: its log and kubectl describe pod tell why".to_owned();
+        let failure = Failure { reason: Reason::ProgressDeadlineExceeded, message };
         return (Some(failure), again);
     }
     (None, again)
+}
+
+/// When pods that wait have to be looked at again, or why they wait in vain.
+fn stuck(workload: &Workload, pods: &[(&String, &Pod)], now: Timestamp) -> Result<Option<Duration>, String> {
+    let stay = || pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.deleting);
+    // The least in the order of troubles, so that it does not matter which pod is looked at first.
+    match stay().filter_map(|pod| pod.trouble.as_ref()).min() {
+        Some(Trouble::Image(message) | Trouble::Container(message) | Trouble::Ends(message)) => {
+            Err(message.clone())
+        }
+        Some(Trouble::Unplaced(since)) => {
+            left(PLACING, *since, now).map(Some).ok_or_else(|| unplaced(workload))
+        }
+        None => {
+            let needed = needed(workload);
+            let waiting = stay().filter(|pod| !pod.mounted).filter_map(|pod| pod.placed).min();
+            let Some(since) = waiting.filter(|_| !needed.is_empty()) else { return Ok(None) };
+            // Which of them is missing cannot be seen: this operator reads none.
+            left(MOUNTING, since, now).map(Some).ok_or_else(|| {
+                format!(
+                    "its pods wait for what they mount ({}): create what is missing; kubectl describe pod tells which",
+                    needed.join(", ")
+                )
+            })
+        }
+    }
+}
+
+/// How much is left of the time that something may take; none when it is over.
+fn left(allowed: Duration, since: Timestamp, now: Timestamp) -> Option<Duration> {
+    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    (waited < allowed).then(|| allowed.saturating_sub(waited).max(Duration::from_secs(1)))
+}
+
+fn unplaced(workload: &Workload) -> String {
+    let mut message =
+        "no node takes its pods: compare resources, nodeSelector, tolerations and volumes with the \
+                       nodes; kubectl describe pod tells more"
+            .to_owned();
+    let claims = workload.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Claim { .. }));
+    for claim in claims {
+        let _ = write!(message, "; it mounts {}", claim.source);
+    }
+    message
+}
+
+/// What a server's pods mount of the user's own, without which they do not start.
+fn needed(workload: &Workload) -> Vec<String> {
+    let secrets = workload.secrets.iter().filter_map(|file| match &file.source {
+        SecretSource::Given { secret, key, .. } => Some(format!("the key {key} of Secret {secret}")),
+        SecretSource::Made { .. } => None,
+    });
+    let mounts = workload.mounts.iter().map(|mount| match &mount.source {
+        MountSource::ConfigMap { items, .. } if !items.is_empty() => {
+            let keys: Vec<&str> = items.iter().map(|(key, _)| key.as_str()).collect();
+            format!("{} with {}", mount.source, keys.join(" and "))
+        }
+        source => source.to_string(),
+    });
+    secrets.chain(mounts).collect()
 }
 
 #[cfg(test)]

@@ -35,6 +35,15 @@ fn object(name: &str, rest: Value) -> kube::core::DynamicObject {
 
 /// The tools server as it is seen with this Deployment status and these pod statuses.
 fn seen(deployment: &Value, pods: &[Value], now: Timestamp) -> (ObservedServer, Option<Duration>) {
+    seen_of(&PLAN, deployment, pods, now)
+}
+
+fn seen_of(
+    plan: &Plan,
+    deployment: &Value,
+    pods: &[Value],
+    now: Timestamp,
+) -> (ObservedServer, Option<Duration>) {
     let cache = Cache::default();
     cache.put(
         Kind::Deployment,
@@ -45,7 +54,7 @@ fn seen(deployment: &Value, pods: &[Value], now: Timestamp) -> (ObservedServer, 
         cache.put(Kind::Pod, object(&format!("demo-tools-{index}"), json!({"spec": spec, "status": status})));
     }
     let family = cache.family(&SystemKey::new("test", "demo"));
-    let mut seen = observe(&PLAN, "demo", &family, &BTreeMap::new(), now);
+    let mut seen = observe(plan, "demo", &family, &BTreeMap::new(), now);
     (seen.servers.remove("tools").expect("is planned"), seen.again)
 }
 
@@ -121,6 +130,38 @@ fn a_container_that_ends_again_and_again_is_one_situation_whatever_it_does_now()
     assert!(out_of_memory.contains("raise resources.limits.memory"), "{out_of_memory}");
 }
 
+fn mover(state: &Value, restarts: u32) -> Value {
+    json!({"initContainerStatuses": [{
+        "name": "move", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
+        "lastState": {"terminated": {"exitCode": 1, "message": "a line\nerror: the database cannot be reached\n"}},
+    }], "containerStatuses": [{
+        "name": "server", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "PodInitializing"}},
+    }]})
+}
+
+#[test]
+fn why_memories_are_not_moved_is_told_in_the_movers_own_words() {
+    let expected = "its memories cannot be moved to PostgreSQL: the database cannot be reached";
+    let end = json!({"terminated": {"exitCode": 1, "message": "error: the database cannot be reached"}});
+    for state in [json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"running": {}}), end] {
+        assert_eq!(message(&[mover(&state, 3)]).as_deref(), Some(expected));
+        assert_eq!(message(&[mover(&state, 1)]), None, "the database may just not be there yet");
+    }
+    let done = json!({"terminated": {"exitCode": 0, "message": "moved"}});
+    assert_eq!(message(&[mover(&done, 9)]), None);
+}
+
+#[test]
+fn a_move_may_take_its_time() {
+    let slow = json!({"observedGeneration": 2, "conditions": [
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+    ]});
+    let failure = |pod: Value| seen(&slow, &[pod], Timestamp::now()).0.failure;
+    assert_eq!(failure(mover(&json!({"running": {}}), 0)), None);
+    assert!(failure(mover(&json!({"waiting": {"reason": "PodInitializing"}}), 0)).is_some());
+}
+
 #[test]
 fn a_ready_pod_has_no_trouble() {
     let mut pod = running(9);
@@ -142,6 +183,62 @@ fn a_pod_without_a_node_is_a_failure_after_a_while() {
     };
     assert_eq!(at(10), (false, Some(Duration::from_secs(20))));
     assert_eq!(at(31), (true, None));
+}
+
+#[test]
+fn a_pod_whose_volumes_are_missing_is_a_failure_that_names_what_it_mounts() {
+    let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let pod = |mounted: &str| {
+        let mut pod = waiting("ContainerCreating", "", 0);
+        pod["phase"] = json!("Pending");
+        pod["conditions"] = json!([
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            {"type": "PodReadyToStartContainers", "status": mounted},
+        ]);
+        pod
+    };
+    let at = |plan: &Plan, pod: Value, seconds: i64| {
+        let now = since + k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+        let (server, again) = seen_of(plan, &json!({}), &[pod], now);
+        (server.failure.map(|failure| failure.message), again)
+    };
+    let plan = planned(
+        &read_one(
+            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
+              spec: {callers: {secretRef: {name: team}}, servers: {orchestrator: {enabled: false}, memory: {enabled: false},
+                tools: {mounts: [{mountPath: /srv/notes, persistentVolumeClaim: {claimName: notes}},
+                  {mountPath: /etc/shop, configMap: {name: shop, items: [{key: api, path: api.yaml}]}}]}}}}",
+        )
+        .expect("accepted"),
+    );
+    assert_eq!(at(&plan, pod("False"), 10), (None, Some(Duration::from_secs(50))));
+    let message = "its pods wait for what they mount (the key keys.yaml of Secret team, ConfigMap shop with api, volume \
+                   claim notes): create what is missing; kubectl describe pod tells which";
+    assert_eq!(at(&plan, pod("False"), 60), (Some(message.to_owned()), None));
+    assert_eq!(at(&plan, pod("True"), 60), (None, None), "an image may take longer");
+    let mut evicted = pod("False");
+    evicted["phase"] = json!("Failed");
+    assert_eq!(at(&plan, evicted, 60), (None, None), "one that has ended waits for nothing");
+    assert_eq!(at(&PLAN, pod("False"), 60), (None, None), "nothing of it is the user's");
+}
+
+#[test]
+fn a_claim_that_keeps_pods_from_a_node_is_named() {
+    let plan = planned(
+        &read_one(
+            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
+              spec: {servers: {orchestrator: {enabled: false}, memory: {enabled: false},
+                tools: {mounts: [{mountPath: /srv/notes, persistentVolumeClaim: {claimName: notes}}]}}}}",
+        )
+        .expect("accepted"),
+    );
+    let pod = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]});
+    let (server, _) = seen_of(&plan, &json!({}), &[pod], Timestamp::now());
+    let message = server.failure.expect("a failure").message;
+    assert!(message.ends_with("; it mounts volume claim notes"), "{message}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub(crate) const SELECTOR: &str = "app.kubernetes.io/managed-by=mcp-system-opera
 pub(crate) const APPLIED: &str = "mcpsystem.io/applied";
 /// An annotation of pods: the hash of those settings that a running server cannot take over.
 pub(crate) const CONFIG_HASH: &str = "mcpsystem.io/config-hash";
+/// An annotation of a volume claim: when all that lies on it was moved into PostgreSQL. People may remove it, and the
+/// claim is as if that had never been.
+pub(crate) const MOVED: &str = "mcpsystem.io/moved";
 
 /// Labels that never change for a server of a system: selectors hold only these.
 pub(crate) fn selector(workload: &Workload, owner: &Owner) -> BTreeMap<String, String> {

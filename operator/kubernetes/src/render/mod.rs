@@ -7,6 +7,7 @@ mod config_map;
 mod deployment;
 mod labels;
 mod pod;
+mod secret;
 mod service;
 mod service_account;
 mod service_monitor;
@@ -15,7 +16,9 @@ mod volume_claim;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use labels::{APPLIED, COMPONENT, INSTANCE, MANAGED_BY, MANAGER, SELECTOR};
+pub(crate) use labels::{APPLIED, COMPONENT, INSTANCE, MANAGED_BY, MANAGER, MOVED, SELECTOR};
+pub(crate) use pod::MOVER;
+pub(crate) use secret::render as caller_keys;
 
 use crate::kind::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -47,7 +50,7 @@ impl Owner {
     }
 
     /// The name that all objects of one server share.
-    fn object_name(&self, server: &str) -> String {
+    pub(crate) fn object_name(&self, server: &str) -> String {
         format!("{}-{server}", self.name)
     }
 }

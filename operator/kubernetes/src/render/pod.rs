@@ -6,25 +6,32 @@
 
 use crate::render::{Owner, config_map, labels, service};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-    EnvVarSource, HTTPGetAction, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext,
-    PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector,
-    SecurityContext, TCPSocketAction, Volume, VolumeMount,
+    Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
+    EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
+    SeccompProfile, SecretKeySelector, SecretProjection, SecretVolumeSource, SecurityContext,
+    TCPSocketAction, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mcp_system_crds::Probe as Timing;
-use mcp_system_plan::{Env, EnvValue, Health, Image, Run, Workload};
+use mcp_system_plan::{Env, EnvValue, Health, Image, MountSource, Run, SecretFile, SecretSource, Workload};
 use std::collections::BTreeMap;
 
 /// The user and group that containers run as: `nonroot` in most minimal images.
 const USER: i64 = 65532;
 const CONFIG_FOLDER: &str = "/etc/mcp-system";
+/// What a server reads is for its user and group alone: there are keys among it.
+const FILE_MODE: i32 = 0o440;
 const DATA_FOLDER: &str = "/var/lib/mcp-system";
 const TEMPORARY_FOLDER: &str = "/tmp";
 /// The container's name.
 pub(crate) const CONTAINER: &str = "server";
+/// The name of the container that moves what the volume holds, before the server starts.
+pub(crate) const MOVER: &str = "move";
+/// The file in which a container tells how it ended: the kubelet puts it into the pod's status.
+const REPORT: &str = "/dev/termination-log";
 
 pub(super) fn template(workload: &Workload, owner: &Owner) -> PodTemplateSpec {
     let mut labels = workload.labels.clone();
@@ -47,6 +54,27 @@ fn spec(workload: &Workload, owner: &Owner) -> PodSpec {
     let (image, args) = command(workload);
     let scheduling = &workload.scheduling;
     let volumes = volumes(workload, owner);
+    let container = Container {
+        image: Some(image.reference.clone()),
+        image_pull_policy: Some(image.pull_policy.name().to_owned()),
+        env: some(workload.env.iter().map(env).collect()),
+        resources: Some(ResourceRequirements {
+            limits: quantities(&workload.resources.limits),
+            requests: quantities(&workload.resources.requests),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Capabilities::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(volumes.iter().map(|(mount, _)| mount.clone()).collect()),
+        ..Container::default()
+    };
     PodSpec {
         service_account_name: Some(owner.object_name(&workload.name)),
         automount_service_account_token: Some(false),
@@ -74,35 +102,8 @@ fn spec(workload: &Workload, owner: &Owner) -> PodSpec {
         affinity: scheduling.affinity.clone(),
         topology_spread_constraints: some(scheduling.topology_spread_constraints.clone()),
         priority_class_name: scheduling.priority_class_name.clone(),
-        containers: vec![Container {
-            name: CONTAINER.to_owned(),
-            image: Some(image.reference.clone()),
-            image_pull_policy: Some(image.pull_policy.name().to_owned()),
-            args: some(args),
-            env: some(workload.env.iter().map(env).collect()),
-            ports: Some(vec![ContainerPort {
-                name: Some(service::PORT.to_owned()),
-                container_port: i32::from(workload.port),
-                protocol: Some("TCP".to_owned()),
-                ..ContainerPort::default()
-            }]),
-            resources: Some(ResourceRequirements {
-                limits: quantities(&workload.resources.limits),
-                requests: quantities(&workload.resources.requests),
-                ..ResourceRequirements::default()
-            }),
-            security_context: Some(SecurityContext {
-                allow_privilege_escalation: Some(false),
-                read_only_root_filesystem: Some(true),
-                capabilities: Some(Capabilities {
-                    drop: Some(vec!["ALL".to_owned()]),
-                    ..Capabilities::default()
-                }),
-                ..SecurityContext::default()
-            }),
-            volume_mounts: Some(volumes.iter().map(|(mount, _)| mount.clone()).collect()),
-            ..probes(workload)
-        }],
+        init_containers: workload.moves.then(|| vec![mover(container.clone())]),
+        containers: vec![server(container, workload, args)],
         volumes: Some(volumes.into_iter().map(|(_, volume)| volume).collect()),
         ..PodSpec::default()
     }
@@ -139,10 +140,16 @@ fn volumes(workload: &Workload, owner: &Owner) -> Vec<(VolumeMount, Volume)> {
 
     let mut volumes = vec![(mount("tmp", TEMPORARY_FOLDER, None), empty("tmp"))];
     if workload.config.is_some() {
-        let source = ConfigMapVolumeSource { name: object.clone(), ..ConfigMapVolumeSource::default() };
+        // One volume, not one each with a `subPath`: so the kubelet brings changes to a running server.
+        let config_map = ConfigMapProjection { name: object.clone(), ..ConfigMapProjection::default() };
+        let config = VolumeProjection { config_map: Some(config_map), ..VolumeProjection::default() };
+        let source = ProjectedVolumeSource {
+            default_mode: Some(FILE_MODE),
+            sources: Some([config].into_iter().chain(workload.secrets.iter().map(projection)).collect()),
+        };
         volumes.push((
             mount("config", CONFIG_FOLDER, Some(true)),
-            Volume { config_map: Some(source), ..named("config") },
+            Volume { projected: Some(source), ..named("config") },
         ));
     }
     if workload.volume.is_some() {
@@ -155,7 +162,65 @@ fn volumes(workload: &Workload, owner: &Owner) -> Vec<(VolumeMount, Volume)> {
         // A server without a claim of its own may still write there; nothing of it is kept.
         volumes.push((mount("data", DATA_FOLDER, None), empty("data")));
     }
+    for (index, files) in workload.mounts.iter().enumerate() {
+        // By a number, since a path may be longer than the name of a volume, and none of the others has one.
+        let name = format!("files-{index}");
+        let is_written = matches!(files.source, MountSource::Claim { read_only: false, .. });
+        volumes.push((
+            mount(&name, &files.path, (!is_written).then_some(true)),
+            source(&files.source, named(&name)),
+        ));
+    }
     volumes
+}
+
+/// A volume of the user's own files. A claim that is only read is mounted so on its node as well: its files stay as they
+/// are, and have to be such that user or group 65532, or everybody, may read them.
+fn source(source: &MountSource, volume: Volume) -> Volume {
+    match source {
+        MountSource::ConfigMap { name, items } => {
+            let key = |(key, path): &(String, String)| KeyToPath {
+                key: key.clone(),
+                path: path.clone(),
+                mode: None,
+            };
+            let config_map = ConfigMapVolumeSource {
+                name: name.clone(),
+                items: some(items.iter().map(key).collect()),
+                default_mode: Some(FILE_MODE),
+                optional: None,
+            };
+            Volume { config_map: Some(config_map), ..volume }
+        }
+        MountSource::Secret { name } => {
+            let secret = SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                default_mode: Some(FILE_MODE),
+                ..SecretVolumeSource::default()
+            };
+            Volume { secret: Some(secret), ..volume }
+        }
+        MountSource::Claim { name, read_only } => {
+            let claim = PersistentVolumeClaimVolumeSource {
+                claim_name: name.clone(),
+                // The API leaves out what is false.
+                read_only: read_only.then_some(true),
+            };
+            Volume { persistent_volume_claim: Some(claim), ..volume }
+        }
+    }
+}
+
+fn projection(file: &SecretFile) -> VolumeProjection {
+    let (SecretSource::Made { secret, key } | SecretSource::Given { secret, key, .. }) = &file.source;
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: secret.clone(),
+            items: Some(vec![KeyToPath { key: key.clone(), path: file.path.clone(), mode: None }]),
+            optional: None,
+        }),
+        ..VolumeProjection::default()
+    }
 }
 
 fn env(variable: &Env) -> EnvVar {
@@ -177,8 +242,8 @@ fn env(variable: &Env) -> EnvVar {
     }
 }
 
-/// A container that holds nothing but its probes.
-fn probes(workload: &Workload) -> Container {
+/// What every container of a pod has, as the one that serves.
+fn server(container: Container, workload: &Workload, args: Vec<String>) -> Container {
     let port = || IntOrString::String(service::PORT.to_owned());
     let probe = |timing: &Timing, path: Option<&String>| Probe {
         http_get: path.map(|path| HTTPGetAction {
@@ -200,10 +265,31 @@ fn probes(workload: &Workload) -> Container {
     };
     let timings = &workload.probes;
     Container {
+        name: CONTAINER.to_owned(),
+        args: some(args),
+        ports: Some(vec![ContainerPort {
+            name: Some(service::PORT.to_owned()),
+            container_port: i32::from(workload.port),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
         startup_probe: Some(probe(&timings.startup, ready)),
         readiness_probe: Some(probe(&timings.readiness, ready)),
         liveness_probe: Some(probe(&timings.liveness, live)),
-        ..Container::default()
+        ..container
+    }
+}
+
+/// The same as the one that moves what the volume holds into the database of the settings.
+fn mover(container: Container) -> Container {
+    let config = format!("{CONFIG_FOLDER}/{}", config_map::FILE);
+    let args = ["memory", "move", "--config", &config, "--data", DATA_FOLDER, "--report", REPORT];
+    Container {
+        name: MOVER.to_owned(),
+        args: Some(args.map(str::to_owned).to_vec()),
+        // Why it failed shall stand in the status of the pod.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..container
     }
 }
 

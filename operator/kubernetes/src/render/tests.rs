@@ -2,11 +2,11 @@
 
 use super::*;
 use mcp_system_crds::{McpSystem, read_one};
-use mcp_system_plan::{Target, plan, validate};
+use mcp_system_plan::{Embedded, Observed, Target, plan, validate};
 
 pub(crate) fn planned(system: &McpSystem) -> Plan {
     let target = Target::Cluster { image: "registry.example/mcp-system:1.2.3".to_owned() };
-    plan(&validate(system, &target).expect("valid"))
+    plan(&validate(system, &target, &Observed::default()).expect("valid"))
 }
 
 fn owner(plan: &Plan) -> Owner {
@@ -35,6 +35,36 @@ fn snapshot(name: &str, system: &McpSystem) {
 fn all_objects() {
     snapshot("default", &default_system());
     snapshot("rich", &rich_system());
+}
+
+fn postgres_system() -> McpSystem {
+    read_one(
+        "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test}, spec: {
+          storage: {type: Postgres, postgres: {urlSecret: {name: db, key: url}}},
+          servers: {orchestrator: {enabled: false}, tools: {enabled: false}, memory: {replicas: 2}}}}",
+    )
+    .expect("accepted")
+}
+
+fn planned_beside(system: &McpSystem, embedded: Embedded) -> Plan {
+    let target = Target::Cluster { image: "registry.example/mcp-system:1.2.3".to_owned() };
+    plan(&validate(system, &target, &Observed { embedded, ..Observed::default() }).expect("valid"))
+}
+
+#[test]
+fn a_deployment_that_moves_memories_and_the_one_after_it() {
+    let system = postgres_system();
+    let deployment = |embedded| {
+        let plan = planned_beside(&system, embedded);
+        let objects = render(&plan, &owner(&plan), false);
+        let claims = objects.iter().filter(|object| object.kind == Kind::VolumeClaim).count();
+        let deployment = objects.into_iter().find(|object| object.kind == Kind::Deployment).expect("one");
+        (claims, serde_yaml::to_string(&deployment.body["spec"]).expect("YAML"))
+    };
+    let ((before, moving), (after, moved)) = (deployment(Embedded::Present), deployment(Embedded::Moved));
+    assert_eq!((before, after), (1, 0));
+    insta::assert_snapshot!("moving", moving);
+    insta::assert_snapshot!("moved", moved);
 }
 
 #[test]
@@ -82,8 +112,8 @@ fn whatever_a_pod_needs_is_written_before_it() {
 /// What the restricted Pod Security Standard asks for.
 #[test]
 fn pods_are_restricted() {
-    for system in [default_system(), rich_system()] {
-        let plan = planned(&system);
+    let moving = planned_beside(&postgres_system(), Embedded::Present);
+    for plan in [planned(&default_system()), planned(&rich_system()), moving] {
         for object in render(&plan, &owner(&plan), true) {
             if object.kind != Kind::Deployment {
                 continue;
@@ -93,10 +123,13 @@ fn pods_are_restricted() {
             assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
             assert_eq!(pod["automountServiceAccountToken"], false);
             assert_eq!(pod["enableServiceLinks"], false);
-            let container = &pod["containers"][0]["securityContext"];
-            assert_eq!(container["allowPrivilegeEscalation"], false);
-            assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
-            assert_eq!(container["readOnlyRootFilesystem"], true);
+            let first = pod["initContainers"].as_array().into_iter().flatten();
+            for container in first.chain(pod["containers"].as_array().expect("some")) {
+                let container = &container["securityContext"];
+                assert_eq!(container["allowPrivilegeEscalation"], false);
+                assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+                assert_eq!(container["readOnlyRootFilesystem"], true);
+            }
         }
     }
 }

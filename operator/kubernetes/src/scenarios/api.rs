@@ -51,7 +51,7 @@ impl Api {
             _ => format!("{method} {}", short.trim_start_matches('/')),
         });
         if let Some((code, message)) = inner.refuses.get(path).filter(|_| *method != Method::GET).cloned() {
-            return failure(code, "Invalid", &message);
+            return failure(code, if code == 409 { "AlreadyExists" } else { "Invalid" }, &message);
         }
         let stored = path.trim_end_matches("/status").to_owned();
         match *method {
@@ -82,7 +82,10 @@ impl Api {
                 Some(object) => (200, object),
                 None => failure(404, "NotFound", "not found"),
             },
-            _ => (201, body),
+            _ => {
+                inner.objects.insert(stored, body.clone());
+                (201, body)
+            }
         }
     }
 
@@ -135,10 +138,15 @@ impl Api {
 
     /// Refuses writes of an object from now on, or takes them again.
     pub(super) fn refuse(&self, kind: Kind, name: &str, with: Option<(u16, &str)>) {
+        self.refuse_path(&path(kind, name), with);
+    }
+
+    /// Refuses writes under a path from now on, or takes them again.
+    pub(super) fn refuse_path(&self, path: &str, with: Option<(u16, &str)>) {
         let refuses = &mut self.0.lock().expect("not poisoned").refuses;
         match with {
-            Some((code, message)) => refuses.insert(path(kind, name), (code, message.to_owned())),
-            None => refuses.remove(&path(kind, name)),
+            Some((code, message)) => refuses.insert(path.to_owned(), (code, message.to_owned())),
+            None => refuses.remove(path),
         };
     }
 }

@@ -1,11 +1,13 @@
 //! What one look at a system sends to the API, call by call.
 
 mod api;
+mod moves;
 
 use crate::apply::Refusals;
 use crate::asks::Asks;
 use crate::cache::Cache;
 use crate::door::Door;
+use crate::keys::Keys;
 use crate::kind::{Kind, SystemKey};
 use crate::lease::keeper::Leadership;
 use crate::metrics::Metrics;
@@ -39,6 +41,7 @@ impl Scene {
             cache: Arc::new(Cache::default()),
             asks: Arc::new(Asks::new(Duration::from_mins(1))),
             refusals: Refusals::default(),
+            keys: Keys::default(),
             metrics,
             target: Target::Cluster { image: "mcp-system:1".to_owned() },
             monitors: AtomicBool::new(false),
@@ -306,7 +309,7 @@ async fn a_system_that_cannot_work_touches_nothing() {
     scene.set(json!({"storage": {"type": "Postgres"}}), 2);
     let (looked, calls) = scene.look().await;
     assert_eq!((looked.result, looked.next), ("invalid", Next::Rest));
-    assert_eq!(calls, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status", "EVENT NotSupported"]);
+    assert_eq!(calls, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status", "EVENT InvalidSpec"]);
     assert_eq!(scene.look().await.1, [""; 0]);
 }
 
@@ -350,4 +353,87 @@ async fn ready_means_that_it_answered() {
     });
     assert_eq!(scene.look().await.1, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status"]);
     assert_eq!(scene.condition("Ready").2, "memory was not asked yet");
+}
+
+/// An orchestrator with memory behind it: what is called with a key.
+fn with_keys() -> Value {
+    json!({"servers": {"tools": {"enabled": false}}})
+}
+
+fn start_pod(scene: &Scene, name: &str, server: &str, is_ready: bool) {
+    scene.change(Kind::Pod, name, |pod| {
+        pod["metadata"]["labels"] = json!({
+            "app.kubernetes.io/instance": "demo",
+            "app.kubernetes.io/component": server,
+            "app.kubernetes.io/managed-by": "mcp-system-operator",
+        });
+        let status = if is_ready { "True" } else { "False" };
+        pod["status"] = json!({"conditions": [{"type": "Ready", "status": status}]});
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_made_before_the_pods_that_mount_them_and_never_read() {
+    let scene = Scene::new(with_keys());
+    let (_, calls) = scene.look().await;
+    assert_eq!(calls[0], "POST secrets");
+    assert_eq!(calls.iter().filter(|call| call.contains("secrets")).count(), 1, "{calls:?}");
+    let secret = scene.api.raw("/api/v1/namespaces/test/secrets");
+    assert_eq!(secret["metadata"]["name"], "demo-callers");
+    assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], "the-uid");
+    let orchestrator = secret["stringData"]["orchestrator"].as_str().expect("a key");
+    assert_eq!(orchestrator.len(), 64);
+    assert!(!secret["stringData"]["keys.yaml"].as_str().expect("a file").contains(orchestrator));
+    // Pods that do not start for a reason of their own tell nothing of it.
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_may_be_missing_are_made_again_while_pods_wait_for_them() {
+    let scene = Scene::new(with_keys());
+    scene.settle().await;
+    start_pod(&scene, "demo-memory-1", "memory", false);
+    let (looked, calls) = scene.look().await;
+    assert_eq!(calls, [""; 0]);
+    let Next::After(delay) = looked.next else { panic!("{looked:?}") };
+    tokio::time::advance(delay).await;
+    scene.api.refuse_path(
+        "/api/v1/namespaces/test/secrets",
+        Some((409, "secrets \"demo-callers\" already exists")),
+    );
+    assert_eq!(scene.look().await.1, ["POST secrets"], "that it is there is no failure");
+    assert_eq!(scene.condition("Stalled").0, "False");
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_a_pod_has_mounted_are_there_whatever_else_it_waits_for() {
+    let scene = Scene::new(with_keys());
+    scene.settle().await;
+    start_pod(&scene, "demo-memory-1", "memory", false);
+    scene.change(Kind::Pod, "demo-memory-1", |pod| {
+        pod["status"] = json!({"conditions": [
+            {"type": "Ready", "status": "False"},
+            {"type": "PodReadyToStartContainers", "status": "True"},
+        ]});
+    });
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.next, calls), (Next::Rest, Vec::new()));
+    // Another leader, which knows nothing of all this.
+    scene.context.keys.forget(&scene.key);
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_made_are_told() {
+    let scene = Scene::new(with_keys());
+    scene.api.refuse_path("/api/v1/namespaces/test/secrets", Some((403, "secrets is forbidden: no right")));
+    scene.look().await;
+    let (status, reason, message) = scene.condition("Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "ApplyFailed"));
+    assert!(
+        message.contains("the API refuses Secret demo-callers") && message.contains("no right"),
+        "{message}"
+    );
+    assert_eq!(scene.look().await.1, [""; 0]);
 }

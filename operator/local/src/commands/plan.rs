@@ -27,10 +27,10 @@ pub fn system(file: Option<&Path>) -> anyhow::Result<(McpSystem, Option<PathBuf>
 /// Plans a system for this machine and its environment.
 pub fn plan(system: McpSystem, file: Option<PathBuf>) -> anyhow::Result<LaptopPlan> {
     let order = Order::new(system, file)?;
-    let plan = order.plan()?;
-    let settings = order.settings()?;
     let program = std::env::current_exe().context("this program's own path cannot be told")?;
     let directories = Directories::new(&home()?, order.name(), &environment)?;
+    let plan = order.plan(&directories)?;
+    let settings = order.settings()?;
     let place = Place {
         program: &program,
         directories: &directories,

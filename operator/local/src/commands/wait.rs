@@ -62,6 +62,9 @@ pub(super) fn failure(report: &Report) -> anyhow::Result<String> {
         return Ok(report.verdict().map(|ready| ready.message.clone()).unwrap_or_default());
     }
     let mut text = format!("{} is not ready", report.name);
+    for told in &report.not_mounted {
+        let _ = write!(text, "\n  {told}");
+    }
     for server in report.servers.iter().filter(|server| server.state == State::Failed) {
         let message = server.message.as_deref().unwrap_or("failed");
         let _ = write!(text, "\n  {}: {message}", server.name);

@@ -4,8 +4,10 @@ use super::journal::open_log;
 use crate::directories::{create_private, write_whole};
 use crate::os;
 use crate::pids::Recorded;
-use crate::render::{Container, ProcessSpec, Value};
+use crate::render::{Container, Move, ProcessSpec, Value};
+use crate::secrets;
 use anyhow::{Context, bail};
+use mcp_system_crds::config::MOVED_FILE;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -35,9 +37,7 @@ impl Running {
     /// Starts it in a process group of its own, so that a Ctrl-C in the terminal reaches the supervisor
     /// alone and a signal reaches whatever the process starts.
     pub(super) async fn start(spec: &ProcessSpec, variables: &Arc<Variables>) -> anyhow::Result<Self> {
-        if let Some(config) = &spec.config {
-            write_whole(&config.path, &config.text)?;
-        }
+        put_files(spec)?;
         if let Some(data) = &spec.data {
             create_private(data)?;
         }
@@ -120,6 +120,41 @@ impl Running {
         os::signal_group(self.pid, Signal::SIGKILL);
         let _ = std::fs::remove_file(&self.pid_file);
     }
+}
+
+/// What has to be done once before the first start, if it was not; tells what was done.
+pub(super) async fn prepare(spec: &ProcessSpec, variables: &Variables) -> anyhow::Result<Option<String>> {
+    let Some(Move { from, args }) = spec.moves.as_ref().filter(|moves| !moves.from.join(MOVED_FILE).exists())
+    else {
+        return Ok(None);
+    };
+    put_files(spec)?;
+    let output = Command::new(&spec.program)
+        .args(args)
+        .env_clear()
+        .envs(variables)
+        .envs(spec.env.iter().map(|(name, value)| (name, value.text())))
+        .current_dir(&spec.directory)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("the program {} cannot be started", spec.program.display()))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let told = told.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    if !output.status.success() {
+        let why = told.trim_start_matches("error: ");
+        bail!("what {} holds cannot be moved to PostgreSQL: {why}", from.display());
+    }
+    Ok(Some(told.to_owned()))
+}
+
+/// Puts what a server reads where it reads it.
+fn put_files(spec: &ProcessSpec) -> anyhow::Result<()> {
+    if let Some(config) = &spec.config {
+        write_whole(&config.path, &config.text)?;
+    }
+    spec.secrets.iter().try_for_each(secrets::put)
 }
 
 async fn command(container: &Container, arguments: &[&str], variables: &Variables) {

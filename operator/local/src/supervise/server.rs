@@ -2,13 +2,14 @@
 //! others.
 
 use super::backoff::Backoff;
-use super::child::Running;
+use super::child::{Running, prepare};
 use super::journal::Journal;
 use super::watch::{Verdict, watch};
 use crate::directories::write_whole;
 use crate::facts::{Board, Facts, Phase};
 use crate::observe::Observer;
 use crate::render::ProcessSpec;
+use crate::secrets;
 use crate::settings::Settings;
 use mcp_system_crds::Reason;
 use mcp_system_plan::Failure;
@@ -107,6 +108,9 @@ impl Life {
             facts.phase = Phase::Running;
             facts.starts += 1;
         });
+        if let Some(end) = self.prepared().await {
+            return end;
+        }
         let mut running = match Running::start(&self.spec, &self.variables).await {
             Ok(running) => running,
             Err(error) => {
@@ -149,6 +153,33 @@ impl Life {
             });
         }
         end
+    }
+
+    /// Does what has to be done before the first start; tells how this server ends when that is not to be.
+    async fn prepared(&mut self) -> Option<End> {
+        let (spec, variables) = (self.spec.clone(), self.variables.clone());
+        let preparing = prepare(&spec, &variables);
+        tokio::pin!(preparing);
+        loop {
+            tokio::select! {
+                done = &mut preparing => return match done {
+                    Ok(report) => {
+                        if let Some(report) = report {
+                            self.note(&report);
+                        }
+                        None
+                    }
+                    Err(error) => {
+                        Some(End::Fell { why: format!("{error:#}"), ready_for: None, is_hopeless: true })
+                    }
+                },
+                command = self.commands.recv() => match command {
+                    Some(Command::Reload(spec)) => self.spec = *spec,
+                    Some(Command::Restart) => return Some(End::Asked),
+                    Some(Command::Stop) | None => return Some(End::Stopped),
+                },
+            }
+        }
     }
 
     fn fallen(&self, why: String, started: Instant, is_hopeless: bool) -> End {
@@ -200,11 +231,13 @@ impl Life {
     }
 
     fn reload(&mut self, spec: ProcessSpec) {
-        if let Some(config) = &spec.config {
-            match write_whole(&config.path, &config.text) {
-                Ok(()) => self.note("has new settings to read"),
-                Err(error) => self.note(&format!("cannot be given its new settings: {error:#}")),
-            }
+        let write = || {
+            spec.secrets.iter().try_for_each(secrets::put)?;
+            spec.config.as_ref().map_or(Ok(()), |config| write_whole(&config.path, &config.text))
+        };
+        match write() {
+            Ok(()) => self.note("has new settings to read"),
+            Err(error) => self.note(&format!("cannot be given its new settings: {error:#}")),
         }
         self.spec = spec;
     }

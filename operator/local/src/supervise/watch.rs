@@ -94,7 +94,7 @@ impl Watch<'_> {
         let is_starting = before.ready_after.is_none();
         let every = if is_answering { ASK_EVERY } else { ASK_AGAIN.min(self.settings.health_interval) };
         if is_starting || self.asked.is_none_or(|asked| asked.elapsed() >= every) {
-            let answer = self.shared.observer.ask(&self.spec.endpoint).await;
+            let answer = self.shared.observer.ask(&self.spec.question()).await;
             self.asked = Some(Instant::now());
             board.update(name, |facts| {
                 facts.healthy = true;

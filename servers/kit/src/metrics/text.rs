@@ -22,6 +22,11 @@ impl Metrics {
                         Some(summary.active_connections as f64),
                     ),
                     gauge(
+                        self.name("requests_in_flight"),
+                        "Requests to the MCP endpoint that are being served",
+                        self.0.in_flight.get().map(|limits| limits.in_flight() as f64),
+                    ),
+                    gauge(
                         self.name("error_rate"),
                         "Failed share of the last five minutes",
                         Some(summary.error_rate),

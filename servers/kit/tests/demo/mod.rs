@@ -1,6 +1,7 @@
 //! A small server with one tool of each kind that matters to the kit.
 
 use mcp_system_config::{ServerConfig, ToolsSettings};
+use mcp_system_kit::Caller;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode, ErrorData, JsonObject,
     ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, Tool,
@@ -54,8 +55,9 @@ fn tools() -> Vec<Tool> {
     vec![
         Tool::new("echo", "Says what it was told.", text),
         Tool::new("fail", "Fails as tools fail.", none.clone()),
-        Tool::new("progress", "Tells three times how far it is.", none),
+        Tool::new("progress", "Tells three times how far it is.", none.clone()),
         Tool::new("wait", "Takes its time.", milliseconds),
+        Tool::new("whoami", "Says who calls, and for whom.", none),
     ]
 }
 
@@ -87,7 +89,17 @@ impl ServerHandler for Demo {
         let argument =
             |name: &str| request.arguments.as_ref().and_then(|arguments| arguments.get(name)).cloned();
         let text = match &*request.name {
-            "echo" => argument("text").and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default(),
+            "echo" => {
+                tracing::info!("echoing");
+                argument("text").and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
+            }
+            // Whom the kit takes the caller for.
+            "whoami" => {
+                let caller = Caller::of(&context.extensions);
+                let parts = context.extensions.get::<http::request::Parts>().expect("over HTTP");
+                assert!(!parts.headers.contains_key("authorization"), "a key came through the door");
+                format!("{} {}", caller.principal, caller.tenant)
+            }
             "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("it did not work")]).into()),
             "progress" => {
                 if let Some(token) = context.meta.get_progress_token() {

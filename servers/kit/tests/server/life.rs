@@ -30,7 +30,7 @@ async fn health_follows_what_happens() {
 
     open.send(()).expect("waiting");
     let (code, report) = server.until("healthy").await;
-    assert_eq!((code, &report["tools"]), (StatusCode::OK, &json!(4)));
+    assert_eq!((code, &report["tools"]), (StatusCode::OK, &json!(5)));
     assert_eq!(report["server_name"], "tools");
     assert!(report["protocol_versions"].as_array().expect("a list").contains(&json!("2026-07-28")));
     assert_eq!(report["metrics"]["request_count"], 0, "its own questions are not counted");

@@ -1,13 +1,19 @@
 //! A real server on a port of its own, spoken to as clients do.
 
+mod callers;
+mod crowd;
 #[path = "../demo/mod.rs"]
 mod demo;
 mod life;
+mod logs;
+mod profiling;
 mod protocol;
+mod reload;
+mod slow;
 
 use demo::Demo;
 use mcp_system_config::{ServerConfig, ToolsSettings};
-use mcp_system_kit::{Server, http_client};
+use mcp_system_kit::{Reloaded, Server, http_client};
 use reqwest::{RequestBuilder, StatusCode};
 use rmcp::model::{ProgressNotificationParam, ProtocolVersion};
 use rmcp::service::{NotificationContext, RunningService};
@@ -31,11 +37,20 @@ struct Running {
 type Built = Server<ToolsSettings, Demo>;
 
 async fn start(config: ServerConfig<ToolsSettings>, build: impl FnOnce(Built) -> Built) -> Running {
+    start_on("127.0.0.1", config.into(), build).await
+}
+
+async fn start_on(
+    host: &str,
+    settings: Reloaded<ToolsSettings>,
+    build: impl FnOnce(Built) -> Built,
+) -> Running {
     let demo = Demo::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let listener = TcpListener::bind((host, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let url = format!("http://127.0.0.1:{port}");
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = build(Server::new(config, demo.clone()));
+    let server = build(Server::new(settings, demo.clone()));
     let ended = tokio::spawn(server.run_on(listener, async move {
         let _ = stopped.await;
     }));

@@ -15,7 +15,7 @@ async fn clients_of_both_eras_list_call_and_hear_of_progress() {
         let client = server.connect(era.clone()).await;
         let names: Vec<_> =
             client.list_all_tools().await.expect("lists").into_iter().map(|tool| tool.name).collect();
-        assert_eq!(names, ["echo", "fail", "progress", "wait"], "{era:?}");
+        assert_eq!(names, ["echo", "fail", "progress", "wait", "whoami"], "{era:?}");
 
         let arguments = json!({"text": "hällo"}).as_object().cloned().expect("an object");
         let call = CallToolRequestParams::new("echo").with_arguments(arguments);

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::SqliteStore;
 use mcp_system_config::{MemorySettings, ServerConfig};
 use rmcp::ServiceExt;
-use rmcp::model::{CallToolRequestParams, Tool};
+use rmcp::model::{CallToolRequestParams, ReadResourceRequestParams, Tool};
 use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -14,28 +14,51 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 struct Client {
-    _directory: TempDir,
+    _directory: Arc<TempDir>,
     service: RunningService<rmcp::RoleClient, ()>,
     tools: BTreeMap<String, Tool>,
 }
 
-/// A server of its own, with room for 1000 bytes of content, and a client of it.
-async fn connect() -> Client {
-    let directory = tempfile::tempdir().unwrap();
+/// A server of its own, with room for 1000 bytes of content, and clients of it, one for each key.
+async fn connect_with<const N: usize>(keys: [Option<&str>; N], keys_file: Option<&str>) -> [Client; N] {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
     let mut config = ServerConfig::<MemorySettings>::of_kind();
     config.settings.max_content_bytes = 1000;
-    let store = SqliteStore::open(directory.path(), &config.settings.pool).await.expect("opens");
+    if let Some(text) = keys_file {
+        let file = directory.path().join("keys.yaml");
+        std::fs::write(&file, text).expect("written");
+        config.callers.keys_file = Some(file);
+    }
+    let store =
+        SqliteStore::open(directory.path(), &crate::store::sqlite::Options::default()).await.expect("opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
-    tokio::spawn(crate::server(config, Arc::new(store)).run_on(listener, std::future::pending()));
-    let transport = StreamableHttpClientTransport::with_client(
-        mcp_system_kit::http_client().expect("a client"),
-        StreamableHttpClientTransportConfig::with_uri(url),
+    let engine = Arc::new(Engine::new(Arc::new(store), crate::capacity(&config.settings)));
+    let dependencies = mcp_system_kit::Dependencies::default();
+    crate::show(&dependencies, &engine);
+    tokio::spawn(
+        crate::server(config.into(), &engine, dependencies, mcp_system_kit::Metrics::new("memory"))
+            .run_on(listener, std::future::pending()),
     );
-    let service = ().serve(transport).await.expect("connects");
-    let tools = service.list_all_tools().await.expect("lists");
-    let tools = tools.into_iter().map(|tool| (tool.name.to_string(), tool)).collect();
-    Client { _directory: directory, service, tools }
+    let mut clients = Vec::new();
+    for key in keys {
+        let mut to = StreamableHttpClientTransportConfig::with_uri(url.clone());
+        if let Some(key) = key {
+            to = to.auth_header(key);
+        }
+        let http = mcp_system_kit::http_client().expect("a client");
+        let transport = StreamableHttpClientTransport::with_client(http, to);
+        let service = ().serve(transport).await.expect("connects");
+        let tools = service.list_all_tools().await.expect("lists");
+        let tools = tools.into_iter().map(|tool| (tool.name.to_string(), tool)).collect();
+        clients.push(Client { _directory: directory.clone(), service, tools });
+    }
+    clients.try_into().unwrap_or_else(|_| panic!("one for each key"))
+}
+
+async fn connect() -> Client {
+    let [client] = connect_with([None], None).await;
+    client
 }
 
 impl Client {
@@ -66,22 +89,31 @@ async fn every_tool_tells_its_arguments_and_what_it_does() {
     assert_eq!(
         names,
         [
+            "clear_cache",
             "create_session",
+            "delete_memory",
             "get_conversation_history",
             "get_memory_statistics",
             "get_recent_memories",
+            "health_check",
+            "optimize_memory_storage",
             "search_memories",
+            "search_memories_cached",
             "store_conversation",
-            "store_memory"
+            "store_memory",
+            "store_memory_batch",
+            "update_memory"
         ]
     );
     for (name, tool) in &client.tools {
         let annotations = tool.annotations.as_ref().expect("annotations");
-        let reads = name.starts_with("get_") || name.starts_with("search_");
+        let reads = name.starts_with("get_") || name.starts_with("search_") || name == "health_check";
         assert_eq!(annotations.read_only_hint, Some(reads), "{name}");
         assert_eq!(annotations.open_world_hint, Some(false), "{name}");
         assert!(tool.description.is_some() && tool.title.is_some() && tool.output_schema.is_some(), "{name}");
-        for (argument, schema) in tool.input_schema["properties"].as_object().expect("arguments") {
+        for (argument, schema) in
+            tool.input_schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+        {
             let described = schema["description"].is_string() || schema["$ref"].is_string();
             assert!(described, "{name} {argument}: {schema}");
         }
@@ -108,12 +140,12 @@ async fn what_is_stored_is_found() {
         .call("search_memories", json!({"agent_id": "a", "query": "what does Ada prefer?", "limit": 5}))
         .await
         .expect("found");
-    assert_eq!(ids(&found, "memories", "memory_id"), [stored["memory_id"].as_str().expect("an id")]);
+    assert_eq!(ids(&found, "memories", "memory_id")[0], stored["memory_id"].as_str().expect("an id"));
     let memory = &found["memories"][0];
     assert_eq!(memory["content"], "Ada prefers tea");
     assert_eq!(memory["context"], json!({"person": "Ada"}));
     assert_eq!(memory["created_at"], stored["created_at"]);
-    assert_eq!((&found["count"], &found["truncated"]), (&json!(1), &json!(false)));
+    assert_eq!(found["truncated"], json!(false));
 
     let recent = client.call("get_recent_memories", json!({"agent_id": "a"})).await.expect("listed");
     assert_eq!(recent["memories"][0]["content"], "Bob is away");
@@ -202,4 +234,193 @@ async fn a_call_that_cannot_be_carried_out_says_what_to_change() {
     }
     let statistics = client.call("get_memory_statistics", json!({"agent_id": "a"})).await.expect("counted");
     assert_eq!((&statistics["memories"], &statistics["sessions"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn memories_are_stored_in_batches_once_changed_and_deleted() {
+    let client = connect().await;
+    let memories: Vec<Value> =
+        (0..250).map(|number| json!({"content": format!("fact number {number}")})).collect();
+    let batch = json!({"agent_id": "a", "memories": memories});
+    let stored = client.call("store_memory_batch", batch.clone()).await.expect("stored");
+    assert_eq!((&stored["stored"], &stored["duplicates"]), (&json!(250), &json!(0)));
+    let again = client.call("store_memory_batch", batch).await.expect("answered");
+    assert_eq!((&again["stored"], &again["duplicates"]), (&json!(0), &json!(250)));
+    assert_eq!(again["memories"][7]["memory_id"], stored["memories"][7]["memory_id"]);
+
+    let id = &stored["memories"][0]["memory_id"];
+    let change =
+        json!({"agent_id": "a", "memory_id": id, "content": "Ada moved to Lisbon", "importance": 0.9});
+    let changed = client.call("update_memory", change).await.expect("changed");
+    assert_eq!(
+        (&changed["content"], &changed["memory_type"]),
+        (&json!("Ada moved to Lisbon"), &json!("general"))
+    );
+    let found = client.call(
+        "search_memories",
+        json!({"agent_id": "a", "query": "Where does Ada live? Lisbon", "explain": true}),
+    );
+    let found = found.await.expect("found");
+    assert_eq!((&found["memories"][0]["memory_id"], &found["memories"][0]["importance"]), (id, &json!(0.9)));
+    assert!(found["memories"][0]["explanation"]["lexical"].as_f64() > Some(0.0));
+    let gone = json!({"agent_id": "a", "memory_id": id});
+    assert_eq!(client.call("delete_memory", gone.clone()).await.expect("deleted")["deleted"], true);
+    assert_eq!(client.call("delete_memory", gone).await.expect("asked")["deleted"], false);
+    let error =
+        client.call("update_memory", json!({"agent_id": "a", "memory_id": id, "importance": 1})).await;
+    assert!(error.expect_err("gone").contains("has no memory"));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_a_repeated_store_harmless() {
+    let client = connect().await;
+    let call = |content: &str| json!({"agent_id": "a", "content": content, "idempotency_key": "k"});
+    let first = client.call("store_memory", call("one")).await.expect("stored");
+    let again = client.call("store_memory", call("one")).await.expect("answered");
+    assert_eq!((&again["memory_id"], &again["duplicate"]), (&first["memory_id"], &json!(true)));
+    let error = client.call("store_memory", call("two")).await.expect_err("another content");
+    assert!(error.contains("use a new key for a new content"), "{error}");
+}
+
+#[tokio::test]
+async fn a_cached_search_says_so_until_something_is_stored() {
+    let client = connect().await;
+    client
+        .call("store_memory", json!({"agent_id": "a", "content": "Ada prefers tea"}))
+        .await
+        .expect("stored");
+    let search = json!({"agent_id": "a", "query": "tea"});
+    let cached = async |search: Value| {
+        let found = client.call("search_memories_cached", search).await.expect("found");
+        (found["cached"].as_bool().expect("told"), found["count"].as_u64().expect("told"))
+    };
+    assert_eq!(cached(search.clone()).await, (false, 1));
+    assert_eq!(cached(search.clone()).await, (true, 1));
+    assert_eq!(cached(json!({"agent_id": "a", "query": "tea", "use_cache": false})).await, (false, 1));
+    client
+        .call("store_memory", json!({"agent_id": "a", "content": "Bob prefers tea"}))
+        .await
+        .expect("stored");
+    assert_eq!(cached(search.clone()).await, (false, 2));
+    let health = client.call("health_check", json!({})).await.expect("told");
+    assert_eq!((&health["status"], &health["search_cache"]["hits"]), (&json!("healthy"), &json!(1)));
+    let cleared = client.call("clear_cache", json!({"cache_type": "search"})).await.expect("cleared");
+    assert_eq!((&cleared["search"], &cleared["memory"]), (&json!(2), &json!(0)));
+    assert_eq!(cached(search).await, (false, 2));
+}
+
+#[tokio::test]
+async fn an_optimisation_is_previewed_done_undone_and_purged() {
+    let client = connect().await;
+    for content in ["Ada prefers green tea in the morning", "ada prefers green tea, in the morning!"] {
+        client.call("store_memory", json!({"agent_id": "a", "content": content})).await.expect("stored");
+    }
+    let optimise = async |action: &str| {
+        client
+            .call("optimize_memory_storage", json!({"agent_id": "a", "action": action}))
+            .await
+            .expect("done")
+    };
+    assert_eq!(optimise("preview").await["merged"], 1);
+    let done = optimise("optimize").await;
+    assert!(done["run_id"].is_string() && done["merges"][0]["merged_into"].is_string(), "{done}");
+    let statistics = client.call("get_memory_statistics", json!({"agent_id": "a"})).await.expect("counted");
+    assert_eq!((&statistics["memories"], &statistics["archived_memories"]), (&json!(1), &json!(1)));
+    assert_eq!(optimise("undo").await["restored"], 1);
+    assert_eq!(optimise("purge").await["purged"], 0);
+    optimise("optimize").await;
+    assert_eq!(optimise("purge").await["purged"], 1);
+    assert_eq!(optimise("undo").await["restored"], 0);
+}
+
+#[tokio::test]
+async fn memories_and_sessions_are_resources() {
+    let client = connect().await;
+    let stored =
+        client.call("store_memory", json!({"agent_id": "a b", "content": "tea"})).await.expect("stored");
+    let said = json!({"session_id": "s/1", "agent_id": "a b", "role": "user", "message": "hello"});
+    client.call("store_conversation", said).await.expect("stored");
+    let templates = client.service.list_all_resource_templates().await.expect("listed");
+    assert_eq!(templates.len(), 2);
+    let listed = client.service.list_all_resources().await.expect("listed");
+    let id = stored["memory_id"].as_str().expect("an id");
+    assert_eq!(listed[0].uri, format!("memory://a%20b/memories/{id}"));
+    let read = async |uri: &str| {
+        let read = client.service.read_resource(ReadResourceRequestParams::new(uri)).await;
+        read.map(|result| serde_json::to_string(&result.contents).expect("JSON"))
+    };
+    assert!(read(&listed[0].uri).await.expect("read").contains("tea"));
+    assert!(read("memory://a%20b/sessions/s%2F1").await.expect("read").contains("hello"));
+    // The same ids under another agent are not there.
+    for uri in [format!("memory://b/memories/{id}"), "memory://b/sessions/s%2F1".into(), "memory://".into()] {
+        assert!(read(&uri).await.is_err(), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn no_tool_lets_an_agent_reach_what_is_anothers() {
+    let client = connect().await;
+    nothing_leaks((&client, "a"), (&client, "b")).await;
+}
+
+#[tokio::test]
+async fn no_tool_lets_a_tenant_reach_what_is_anothers() {
+    let keys = "keys:\n- {principal: one, key: first-key-0123456789, tenants: [one]}\n\
+                - {principal: two, key: second-key-0123456789, tenants: [two]}\n";
+    let [one, two] =
+        connect_with([Some("first-key-0123456789"), Some("second-key-0123456789")], Some(keys)).await;
+    nothing_leaks((&one, "a"), (&two, "a")).await;
+    let history = json!({"session_id": "s"});
+    let unknown = two.call("get_conversation_history", history.clone()).await.expect_err("another tenant's");
+    assert!(unknown.contains("there is no session"), "{unknown}");
+    assert_eq!(one.call("get_conversation_history", history).await.expect("read")["count"], 1);
+    let counted = two.call("get_memory_statistics", json!({})).await.expect("counted");
+    assert_eq!((&counted["memories"], &counted["sessions"]), (&json!(1), &json!(0)), "only its own");
+    for resource in two.service.list_all_resources().await.expect("listed") {
+        let seen = one.service.list_all_resources().await.expect("listed");
+        assert!(seen.iter().all(|other| other.uri != resource.uri), "{}", resource.uri);
+    }
+    let cleared = two.call("clear_cache", json!({})).await.expect("cleared");
+    assert_eq!(cleared["memory"], 0, "what the other has in the cache stays");
+}
+
+/// What one stores, no tool and no resource shows or changes to the other.
+async fn nothing_leaks((one, mine): (&Client, &str), (two, theirs): (&Client, &str)) {
+    let secret = json!({"agent_id": mine, "content": "the secret word is xyzzy"});
+    let id = one.call("store_memory", secret).await.expect("stored")["memory_id"].clone();
+    let said = json!({"session_id": "s", "agent_id": mine, "role": "user", "message": "xyzzy again"});
+    one.call("store_conversation", said).await.expect("stored");
+    let search = json!({"agent_id": mine, "query": "secret word xyzzy"});
+    assert_eq!(
+        one.call("search_memories", search.clone()).await.expect("found")["memories"][0]["memory_id"],
+        id
+    );
+    for (tool, arguments) in [
+        ("search_memories", json!({"query": "secret word xyzzy"})),
+        ("search_memories", json!({"query": "xyzzy", "session_id": "s"})),
+        ("search_memories_cached", json!({"query": "secret word xyzzy"})),
+        ("get_recent_memories", json!({})),
+        ("get_conversation_history", json!({"session_id": "s"})),
+        ("update_memory", json!({"memory_id": id, "importance": 1})),
+        ("delete_memory", json!({"memory_id": id})),
+        ("optimize_memory_storage", json!({"action": "purge"})),
+        ("optimize_memory_storage", json!({"archive_after_days": 0, "archive_below": 1.0})),
+        ("get_memory_statistics", json!({})),
+    ] {
+        let mut arguments = arguments;
+        arguments["agent_id"] = theirs.into();
+        let answer = two.call(tool, arguments).await;
+        let text = answer.map_or_else(|error| error, |answer| answer.to_string());
+        assert!(!text.contains("xyzzy"), "{tool}: {text}");
+        assert!(!text.contains("\"memories\":1") && !text.contains("\"messages\":1"), "{tool}: {text}");
+    }
+    let uri = |agent: &str, kind: &str, id: &str| format!("memory://{agent}/{kind}/{id}");
+    for uri in [uri(theirs, "memories", id.as_str().expect("an id")), uri(theirs, "sessions", "s")] {
+        let request = ReadResourceRequestParams::new(uri.clone());
+        assert!(two.service.read_resource(request).await.is_err(), "{uri}");
+    }
+    let own = json!({"agent_id": theirs, "content": "the secret word is xyzzy"});
+    assert_eq!(two.call("store_memory", own).await.expect("stored")["duplicate"], false);
+    let found = one.call("search_memories", search).await.expect("found");
+    assert_eq!(found["memories"][0]["memory_id"], id, "and nothing was touched");
 }

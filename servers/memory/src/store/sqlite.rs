@@ -1,42 +1,61 @@
-//! The embedded store: one SQLite file in the data directory, with FTS5 for the search.
+//! The embedded store: one SQLite file in the data directory.
 //!
 //! One task writes (`writer`), a pool of connections reads; in WAL mode neither waits for the other.
-//! `synchronous = FULL` makes each commit reach the disk before it is acknowledged, so that neither
-//! `kill -9` nor a power cut takes an acknowledged write. `NORMAL` would be enough for `kill -9` alone. On two
-//! busy cores with a virtual disk it stores 10,000 memories a second from 64 callers and 3,900 from one,
-//! `FULL` 5,500 from 64 and, as the disk is busy or not, 500 to 2,900 from one: that is worth its price.
-//! Of 140,000 memories of 25 words, the best ten for a rare word are found in 0.4 ms, for eight words in
-//! 7 ms; those of an agent that has 200 of them in 0.2 and 1 ms.
+//! With `synchronous = FULL`, the default, each commit reaches the disk before it is acknowledged, so that neither
+//! `kill -9` nor a power cut takes an acknowledged write. `NORMAL` is enough for `kill -9` alone and stores
+//! faster. There is no full-text index here: the engine's index finds more, and it is derived from what is kept here.
 
+mod ledger;
 mod lock;
+mod migrate;
+mod places;
 mod reads;
 mod rows;
 #[cfg(test)]
 mod tests;
-mod words;
+mod upkeep;
 mod writer;
 mod writes;
 
-use super::{Store, StoreError};
+use super::{Onto, Store, StoreError, Unembedded, Vector};
 use crate::model::{
-    Before, Filter, Found, History, Memory, Message, Page, Said, Search, Session, Statistics,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Page, Said, Scope,
+    Session, Statistics,
 };
 use crate::moment::Moment;
 use anyhow::Context;
 use lock::Lock;
-use mcp_system_config::Pool;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use mcp_system_config::{Pool, Synchronous};
+use places::{Place, Places};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, Sqlite, SqlitePool};
+use sqlx::{Sqlite, SqlitePool};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use writer::Writer;
-use writes::{Write, Written};
 
-/// Every step from an empty file to the present tables, in order. A step that was released stays as it is.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "memories and conversations", include_str!("sqlite/migrations/1_memories_and_conversations.sql"))];
+pub use lock::InUse;
+pub use migrate::migrate;
+
+/// How the embedded store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The connections that read.
+    pub pool: Pool,
+    /// What an acknowledged write survives.
+    pub synchronous: Synchronous,
+    /// The most writes that share a transaction.
+    pub batch: usize,
+    /// The most pages that the file may grow to; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pool: Pool::default(), synchronous: Synchronous::Full, batch: 100, max_pages: None }
+    }
+}
 
 /// An open store. Two on one directory are refused, in one process as in two.
 #[derive(Debug)]
@@ -44,55 +63,65 @@ pub struct SqliteStore {
     file: PathBuf,
     readers: SqlitePool,
     writer: Writer,
-    _lock: Lock,
+    places: Arc<Places>,
+    /// Held by all but those that only read beside a server.
+    _lock: Option<Lock>,
 }
 
 impl SqliteStore {
     /// Opens the store in a directory, which is made if it is missing, and brings its tables up to date.
-    pub async fn open(directory: &Path, pool: &Pool) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// [`InUse`] where another process has it open to write.
+    pub async fn open(directory: &Path, options: &Options) -> anyhow::Result<Self> {
         make_private_directory(directory)
             .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
         let lock = Lock::take(directory)?;
-        let file = directory.join("memory.db");
-        let any = SqliteConnectOptions::new()
-            .filename(&file)
-            .busy_timeout(Duration::from_secs(5))
-            .foreign_keys(true)
-            // A container's root is read-only: nothing may be spilled to a temporary file.
-            .pragma("temp_store", "MEMORY");
-        let writing = any
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            // A burst leaves a long log behind; this much of it is kept.
-            .pragma("journal_size_limit", "67108864")
-            .optimize_on_close(true, None);
-        let writing = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(writing)
-            .await
-            .with_context(|| format!("cannot open {}", file.display()))?;
-        migrator()
-            .run(&writing)
+        let file = file_in(directory);
+        let writing = open_to_write(&file, options).await?;
+        migrate::bring_up_to_date(&writing)
             .await
             .with_context(|| format!("cannot bring the tables of {} up to date", file.display()))?;
-        let max = pool.max_size.max(1);
+        Ok(Self::over(file, writing, options, Some(lock)))
+    }
+
+    /// Opens a store that is there, to read it while a server may write to it. It must have the present tables.
+    pub async fn open_beside(directory: &Path, options: &Options) -> anyhow::Result<Self> {
+        let file = file_in(directory);
+        if !file.exists() {
+            anyhow::bail!("there is no store in {}", directory.display());
+        }
+        let reading = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(any(&file).pragma("query_only", "ON"));
+        sqlx::query("SELECT 1 FROM entries LIMIT 1").execute(&reading).await.with_context(|| {
+            format!("{} cannot be read, or was stored by another version of this program", file.display())
+        })?;
+        Ok(Self::over(file, reading, options, None))
+    }
+
+    fn over(file: PathBuf, writing: SqlitePool, options: &Options, lock: Option<Lock>) -> Self {
+        let max = options.pool.max_size.max(1);
         let readers = SqlitePoolOptions::new()
-            .min_connections(pool.min_size.min(max))
+            .min_connections(options.pool.min_size.min(max))
             .max_connections(max)
             .test_before_acquire(false)
             .idle_timeout(Duration::from_mins(1))
             .max_lifetime(None)
-            .connect_lazy_with(any.pragma("query_only", "ON"));
-        Ok(Self { file, readers, writer: Writer::start(writing), _lock: lock })
+            .connect_lazy_with(any(&file).pragma("query_only", "ON"));
+        let places = Arc::new(Places::default());
+        let writer = Writer::start(writing, places.clone(), options.batch.max(1));
+        Self { file, readers, writer, places, _lock: lock }
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         Ok(self.readers.acquire().await?)
+    }
+
+    /// A connection and the place of a scope, when anything was ever stored in it.
+    async fn at(&self, scope: &Scope) -> Result<Option<(PoolConnection<Sqlite>, Place)>, StoreError> {
+        let mut reader = self.reader().await?;
+        Ok(self.places.find(&mut reader, scope).await?.map(|place| (reader, place)))
     }
 
     /// Bytes of the file and of the log of writes that are not in it yet.
@@ -108,41 +137,207 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    async fn insert_memory(&self, memory: Memory) -> Result<(), StoreError> {
-        self.writer.write(Write::Memory(memory)).await.map(|_| ())
+    async fn insert(&self, scope: &Scope, drafts: Vec<Draft>) -> Result<Vec<Inserted>, StoreError> {
+        self.writer.write(writes::Insert { scope: scope.clone(), drafts }).await
     }
 
-    async fn search(&self, search: &Search) -> Result<Page<Found>, StoreError> {
-        reads::search(&mut *self.reader().await?, search).await
+    async fn replace(
+        &self,
+        scope: &Scope,
+        (number, version): (u64, u64),
+        draft: Draft,
+    ) -> Result<Option<u64>, StoreError> {
+        self.writer.write(writes::Replace { scope: scope.clone(), number, version, draft }).await
     }
 
-    async fn recent(&self, agent_id: &str, filter: &Filter, limit: u32) -> Result<Page<Memory>, StoreError> {
-        reads::recent(&mut *self.reader().await?, agent_id, filter, limit).await
+    async fn delete(&self, scope: &Scope, id: &str) -> Result<bool, StoreError> {
+        self.writer.write(writes::Delete { scope: scope.clone(), id: id.to_owned() }).await
     }
 
-    async fn insert_session(&self, session: Session) -> Result<(), StoreError> {
-        self.writer.write(Write::Session(session)).await.map(|_| ())
+    async fn get(&self, scope: &Scope, id: &str) -> Result<Option<Kept>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::get(&mut reader, place, id).await,
+            None => Ok(None),
+        }
     }
 
-    async fn insert_message(&self, message: Message, open_end: Moment) -> Result<Said, StoreError> {
-        match self.writer.write(Write::Message(message, open_end)).await? {
-            Written::Said(said) => Ok(said),
-            Written::Done => Err(StoreError::Closed),
+    async fn get_many(&self, scope: &Scope, numbers: &[u64]) -> Result<Vec<Kept>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::get_many(&mut reader, place, numbers).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn recent(&self, scope: &Scope, filter: &Filter, limit: u32) -> Result<Page<Entry>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::recent(&mut reader, place, filter, limit).await,
+            None => Ok(Page { items: Vec::new(), truncated: false }),
+        }
+    }
+
+    async fn begin(&self, scope: &Scope, session: Session) -> Result<(), StoreError> {
+        self.writer.write(writes::Begin { scope: scope.clone(), session }).await
+    }
+
+    async fn say(&self, scope: &Scope, message: Draft, open_end: Moment) -> Result<Said, StoreError> {
+        self.writer.write(writes::Say { scope: scope.clone(), message, open_end }).await
+    }
+
+    async fn session(&self, scope: &Scope, session_id: &str) -> Result<Option<Session>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::session(&mut reader, place, session_id).await,
+            None => Ok(None),
         }
     }
 
     async fn history(
         &self,
+        scope: &Scope,
         session_id: &str,
         before: Option<&Before>,
         limit: u32,
     ) -> Result<Option<History>, StoreError> {
-        reads::history(&mut *self.reader().await?, session_id, before, limit).await
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::history(&mut reader, place, session_id, before, limit).await,
+            None => Ok(None),
+        }
     }
 
-    async fn statistics(&self, agent_id: Option<&str>, now: Moment) -> Result<Statistics, StoreError> {
-        let statistics = reads::statistics(&mut *self.reader().await?, agent_id, now).await?;
+    async fn agents_with_session(
+        &self,
+        tenant: &str,
+        session_id: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        reads::agents_with_session(&mut *self.reader().await?, tenant, session_id, limit).await
+    }
+
+    async fn version(&self, scope: &Scope) -> Result<u64, StoreError> {
+        if let Some(place) = self.places.peek(scope) {
+            return Ok(place.version.cast_unsigned());
+        }
+        Ok(self.at(scope).await?.map_or(0, |(_, place)| place.version.cast_unsigned()))
+    }
+
+    async fn changes_since(
+        &self,
+        scope: &Scope,
+        version: u64,
+        model: Option<&str>,
+        limit: u32,
+    ) -> Result<Changes, StoreError> {
+        reads::changes_since(&mut *self.reader().await?, scope, version, model, limit).await
+    }
+
+    async fn load(
+        &self,
+        scope: &Scope,
+        after: u64,
+        model: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Indexed>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::load(&mut reader, place, after, model, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn size(&self, scope: &Scope) -> Result<u64, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::size(&mut reader, place).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn keep_analyses(
+        &self,
+        scope: &Scope,
+        analyses: Vec<(u64, u64, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        self.writer.write(upkeep::KeepAnalyses { scope: scope.clone(), analyses }).await
+    }
+
+    async fn keep_vectors(&self, scope: &Scope, model: &str, vectors: Vec<Vector>) -> Result<(), StoreError> {
+        self.writer
+            .write(upkeep::KeepVectors { scope: scope.clone(), model: model.to_owned(), vectors })
+            .await
+    }
+
+    async fn unembedded(&self, model: &str, after: u64, limit: u32) -> Result<Vec<Unembedded>, StoreError> {
+        reads::unembedded(&mut *self.reader().await?, model, after, limit).await
+    }
+
+    async fn archive(
+        &self,
+        scope: &Scope,
+        run_id: &str,
+        at: Moment,
+        archivals: Vec<Archival>,
+    ) -> Result<u64, StoreError> {
+        let run_id = run_id.to_owned();
+        self.writer.write(upkeep::Archive { scope: scope.clone(), run_id, at, archivals }).await
+    }
+
+    async fn unarchive(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
+        let run_id = run_id.map(ToOwned::to_owned);
+        self.writer.write(upkeep::Unarchive { scope: scope.clone(), run_id }).await
+    }
+
+    async fn purge(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
+        let run_id = run_id.map(ToOwned::to_owned);
+        self.writer.write(upkeep::Purge { scope: scope.clone(), run_id }).await
+    }
+
+    async fn statistics(
+        &self,
+        tenant: &str,
+        agent_id: Option<&str>,
+        now: Moment,
+    ) -> Result<Statistics, StoreError> {
+        let statistics = reads::statistics(&mut *self.reader().await?, tenant, agent_id, now).await?;
         Ok(Statistics { store_bytes: self.bytes().await, ..statistics })
+    }
+
+    async fn scopes(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>, StoreError> {
+        reads::scopes(&mut *self.reader().await?, after, limit).await
+    }
+
+    async fn recent_scopes(&self, limit: u32) -> Result<Vec<Scope>, StoreError> {
+        reads::recent_scopes(&mut *self.reader().await?, limit).await
+    }
+
+    async fn export_entries(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<(Kept, Option<String>)>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::export_entries(&mut reader, place, after, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn export_sessions(
+        &self,
+        scope: &Scope,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError> {
+        match self.at(scope).await? {
+            Some((mut reader, place)) => reads::export_sessions(&mut reader, place, after, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn import(
+        &self,
+        scope: &Scope,
+        sessions: Vec<Session>,
+        drafts: Vec<Draft>,
+        onto: Onto,
+    ) -> Result<(u64, u64), StoreError> {
+        self.writer.write(upkeep::Import { scope: scope.clone(), sessions, drafts, onto }).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -159,11 +354,61 @@ impl Store for SqliteStore {
     }
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.map(|(version, description, sql)| {
-        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.into())
+/// SQLite's primary result codes for a disk, a file or a quota without room: FULL, and IOERR where a write failed.
+const NO_ROOM: [i32; 1] = [13];
+/// Extended codes of IOERR: a write, a sync, a truncation or the shared memory's growth failed.
+const FAILED_WRITES: [i32; 5] = [778, 1034, 1546, 4874, 5386];
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        match (error, code) {
+            (sqlx::Error::PoolClosed, _) => Self::Closed,
+            (error, Some(code)) if NO_ROOM.contains(&(code & 0xff)) || FAILED_WRITES.contains(&code) => {
+                Self::Full(Arc::new(error))
+            }
+            (error, _) => Self::Database(Arc::new(error)),
+        }
+    }
+}
+
+/// Where the store lies in a data directory.
+fn file_in(directory: &Path) -> PathBuf {
+    directory.join("memory.db")
+}
+
+fn any(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        // A container's root is read-only: nothing may be spilled to a temporary file.
+        .pragma("temp_store", "MEMORY")
+}
+
+async fn open_to_write(file: &Path, options: &Options) -> anyhow::Result<SqlitePool> {
+    let synchronous = match options.synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+    };
+    let mut writing = any(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        // A burst leaves a long log behind; this much of it is kept.
+        .pragma("journal_size_limit", "67108864")
+        .optimize_on_close(true, None);
+    if let Some(pages) = options.max_pages {
+        writing = writing.pragma("max_page_count", pages.to_string());
+    }
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(writing)
+        .await
+        .with_context(|| format!("cannot open {}", file.display()))
 }
 
 /// Memories are their owner's business: a directory that is made here lets nobody else in.

@@ -24,13 +24,15 @@ impl Backend {
     /// Asks the server how it is and, when its list is due, for its tools. Tells whether those changed.
     pub(crate) async fn look(&self) -> bool {
         let late = || Err(format!("it did not answer within {} s", LOOK_DEADLINE.as_secs()));
+        // A key that was replaced is known before the old one is refused.
+        self.connection.key.read().await;
         let (listed, result) =
             tokio::time::timeout(LOOK_DEADLINE, self.ask()).await.unwrap_or_else(|_| (None, late()));
         let up = result.is_ok();
-        self.measures.up(&self.name, up);
+        self.measures.up(self.name(), up);
         if up || listed.is_some() {
             // It answers, so calls may try: what opened the breaker is over.
-            self.breaker.succeed();
+            self.guarded.heard();
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.failures = if up { 0 } else { state.failures.saturating_add(1) };
@@ -47,14 +49,14 @@ impl Backend {
         if before.is_some_and(|before| before.tools == listed.tools && before.private == listed.private) {
             return false;
         }
-        tracing::info!(backend = self.name, tools = listed.tools.len(), "tools listed");
+        tracing::info!(backend = self.name(), tools = listed.tools.len(), "tools listed");
         state.listed = Some(listed);
         true
     }
 
     /// Its tools, when they are due, and how it is. A server that says it is not ready still has its tools.
     async fn ask(&self) -> (Option<Listed>, Result<(), String>) {
-        let due = self.read().listed_at.is_none_or(|listed| listed.elapsed() >= self.list_ttl);
+        let due = self.read().listed_at.is_none_or(|listed| listed.elapsed() >= self.list_ttl());
         if !due {
             return (None, self.healthy().await);
         }
@@ -69,7 +71,7 @@ impl Backend {
     }
 
     async fn healthy(&self) -> Result<(), String> {
-        let Some(url) = &self.health_url else { return Ok(()) };
+        let Some(url) = &self.settings.health_url else { return Ok(()) };
         let asked = self.connection.client.get(url).send().await;
         let status = asked
             .map_err(|error| format!("its health cannot be asked for: {}", error.without_url()))?
@@ -95,6 +97,7 @@ impl Backend {
                 Err(Failure::Lost(why) | Failure::Stale(why)) => {
                     return Err(format!("it gave no answer: {why}"));
                 }
+                Err(Failure::Denied) => return Err(self.connection.key.complaint()),
                 // A server without any tools need not know the question.
                 Err(Failure::Refused(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
                     return Ok(Listed::default());
@@ -118,16 +121,29 @@ impl Backend {
         self.connection.leave().await;
     }
 
+    /// The same once no call is running any more, or could be.
+    pub(crate) async fn leave_when_idle(&self) {
+        let longest = Duration::from_secs(self.shared.current().settings.gateway.call_timeout_seconds.into());
+        let idle = async {
+            // Not by waiting for the lock: that would hold up a call which began in the meantime.
+            while self.calls.try_write().is_err() {
+                tokio::time::sleep(SHORTEST_PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(longest, idle).await;
+        self.leave().await;
+    }
+
     /// Waits until the next look is due, or until something happened that makes it worth while.
     pub(crate) async fn pause(&self) {
         let pause = {
             let state = self.read();
             if state.failures > 0 {
                 pause_after(state.failures, self.started.elapsed())
-            } else if self.health_url.is_some() {
-                HEALTH_EVERY.min(self.list_ttl)
+            } else if self.settings.health_url.is_some() {
+                HEALTH_EVERY.min(self.list_ttl())
             } else {
-                self.list_ttl
+                self.list_ttl()
             }
         };
         let rung = async {

@@ -28,7 +28,7 @@ impl Dependency for Shown {
     }
 
     fn circuit_breaker(&self) -> Option<breaker::State> {
-        Some(self.backend.breaker.state())
+        Some(self.backend.guarded.state())
     }
 
     fn details(&self) -> Map<String, Value> {

@@ -87,6 +87,19 @@ impl ServerHandler for Bench {
                 context.ct.cancelled().await;
                 return Err(ErrorData::internal_error("given up", None));
             }
+            // What came with the request, of what could open or tell something.
+            "told" => {
+                let parts = context.extensions.get::<http::request::Parts>();
+                let header = |name: &str| Some(parts?.headers.get(name)?.to_str().ok()?.to_owned());
+                let caller = mcp_system_kit::Caller::of(&context.extensions);
+                return Ok(CallToolResult::structured(json!({
+                    "authorization": header("authorization"),
+                    "tenant": header("mcp-tenant"),
+                    "principal": &*caller.principal,
+                    "for": &*caller.tenant,
+                }))
+                .into());
+            }
             "refuse" => {
                 return Err(ErrorData::invalid_params("not like this", Some(json!({"why": "because"}))));
             }

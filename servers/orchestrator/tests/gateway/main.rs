@@ -1,6 +1,8 @@
 //! A gateway before real servers: what it lists, how it calls, and what it does when they misbehave.
 
 mod bench;
+mod changing;
+mod keys;
 mod passing;
 mod stage;
 mod trouble;

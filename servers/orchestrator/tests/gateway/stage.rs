@@ -1,8 +1,8 @@
 //! Servers to stand behind a gateway, and a gateway before them, all in this process.
 
 use crate::bench::{Bench, Earlier};
-use mcp_system_config::{Backend, OrchestratorSettings, ServerConfig, ToolsSettings};
-use mcp_system_kit::{Server, http_client};
+use mcp_system_config::{Backend, Callers, OrchestratorSettings, ServerConfig, ToolsSettings};
+use mcp_system_kit::{Reloaded, Server, http_client};
 use rmcp::model::ProtocolVersion;
 use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
@@ -51,7 +51,13 @@ pub(crate) async fn nowhere() -> SocketAddr {
 
 /// A server on the kit, of the latest revision.
 pub(crate) async fn modern(bench: Bench, address: Option<SocketAddr>) -> Running {
+    guarded(bench, address, Callers::default()).await
+}
+
+/// The same, which lets these callers in.
+pub(crate) async fn guarded(bench: Bench, address: Option<SocketAddr>, callers: Callers) -> Running {
     let mut config = ServerConfig::<ToolsSettings>::of_kind();
+    config.callers = callers;
     (config.shutdown.drain_seconds, config.shutdown.grace_seconds) = (0, 0);
     let (listener, address) = bound(address).await;
     let stop = CancellationToken::new();
@@ -112,18 +118,24 @@ pub(crate) fn settings(backends: &[(&str, String)]) -> ServerConfig<Orchestrator
     (config.shutdown.drain_seconds, config.shutdown.grace_seconds) = (0, 1);
     config.settings.backends = backends
         .iter()
-        .map(|(name, url)| Backend { name: (*name).to_owned(), url: url.clone(), health_url: None })
+        .map(|(name, url)| Backend {
+            name: (*name).to_owned(),
+            url: url.clone(),
+            health_url: None,
+            key_file: None,
+        })
         .collect();
     config
 }
 
 /// A gateway with these settings, once it is ready.
-pub(crate) async fn gateway(config: ServerConfig<OrchestratorSettings>) -> Running {
+pub(crate) async fn gateway(settings: impl Into<Reloaded<OrchestratorSettings>>) -> Running {
+    let settings = settings.into();
     let (listener, address) = bound(None).await;
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
     let ended = tokio::spawn(async move {
-        let _ = mcp_system_orchestrator::serve_on(listener, config, stopped).await;
+        let _ = mcp_system_orchestrator::serve_on(listener, settings, stopped).await;
     });
     let running = Running { address, stop, ended };
     until("the gateway is ready", || async { health(&running).await.0 == 200 }).await;

@@ -185,6 +185,7 @@ async fn after_failures_in_a_row_calls_fail_at_once_until_the_server_answers() {
         "mcp_orchestrator_backend_up{backend=\"shaky\"} 0",
         "mcp_orchestrator_backend_calls_total{backend=\"shaky\",status=\"unreachable\"} 2",
         "mcp_orchestrator_backend_calls_total{backend=\"shaky\",status=\"refused\"} 1",
+        "mcp_orchestrator_dependency_circuit_breaker_state{dependency=\"shaky\"} 2",
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }

@@ -1,50 +1,58 @@
-//! `cache_get`, `cache_set`, `cache_delete`: one cache in memory that all callers share.
+//! `cache_get`, `cache_set`, `cache_delete`: one cache for all callers of a tenant.
 
 use super::CACHE;
-use crate::cache::Cache;
-use crate::tool::{About, Effect, Failure, Tool};
+use crate::cache::{MAX_BYTES, Store};
+use crate::tool::{About, Call, Effect, Failure, Tool};
 use anyhow::Context;
-use mcp_system_config::CacheSettings;
 use mcp_system_kit::Metrics;
 use prometheus::{IntCounter, IntGauge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// The most that all entries together take, whatever their number.
-const MAX_BYTES: usize = 64 << 20;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The cache with its measures; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
-    cache: Arc<Mutex<Cache>>,
+pub(crate) struct Shared {
+    store: Arc<Store>,
     ttl: Duration,
+    measures: Measures,
+}
+
+/// What is counted; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Measures {
     hits: IntCounter,
     misses: IntCounter,
     entries: IntGauge,
 }
 
-impl Shared {
-    pub(super) fn new(settings: &CacheSettings, metrics: &Metrics) -> anyhow::Result<Self> {
+impl Measures {
+    pub(crate) fn new(metrics: &Metrics) -> anyhow::Result<Self> {
         let lookups = metrics
             .counter("cache_lookups_total", "Look-ups in the cache, by result", &["result"])
             .context("the cache's counter")?;
-        let entries =
-            metrics.gauge("cache_entries", "Entries in the cache", &[]).context("the cache's gauge")?;
+        let entries = metrics
+            .gauge("cache_entries", "Entries in the cache in memory", &[])
+            .context("the cache's gauge")?;
         Ok(Self {
-            cache: Arc::new(Mutex::new(Cache::new(settings.max_entries as usize, MAX_BYTES))),
-            ttl: Duration::from_secs(settings.ttl_seconds.into()),
             hits: lookups.with_label_values(&["hit"]),
             misses: lookups.with_label_values(&["miss"]),
             entries: entries.with_label_values::<&str>(&[]),
         })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Cache> {
-        // A cache is whole after each of its methods, even when a caller panicked.
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    pub(crate) fn new(store: Arc<Store>, ttl_seconds: u32, measures: Measures) -> Self {
+        Self { store, ttl: Duration::from_secs(ttl_seconds.into()), measures }
+    }
+
+    fn count_entries(&self) {
+        if let Some(entries) = self.store.len() {
+            self.measures.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -68,8 +76,8 @@ pub(super) struct Key {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Set {
-    /// The key by which it is found again. All callers share one cache, so put something of your own
-    /// before it, for example "research/weather".
+    /// The key by which it is found again. All callers of a tenant share one cache, so put something
+    /// of your own before it, for example "research/weather".
     #[schemars(length(min = 1, max = 512))]
     key: String,
     /// Any JSON value.
@@ -125,13 +133,13 @@ impl Tool for CacheGet {
         }
     }
 
-    async fn execute(&self, Key { key }: Key) -> Result<Got, Failure> {
-        let hit = self.0.lock().get(&key, Instant::now());
+    async fn execute(&self, Key { key }: Key, call: &Call) -> Result<Got, Failure> {
+        let hit = self.0.store.get(&call.tenant, &key).await?;
         let Some(hit) = hit else {
-            self.0.misses.inc();
+            self.0.measures.misses.inc();
             return Ok(Got { key, found: false, value: None, expires_in_seconds: None });
         };
-        self.0.hits.inc();
+        self.0.measures.hits.inc();
         let value = serde_json::from_str(&hit.value).map_err(|error| Failure(error.to_string()))?;
         Ok(Got { key, found: true, value: Some(value), expires_in_seconds: Some(hit.left.as_secs()) })
     }
@@ -146,8 +154,8 @@ impl Tool for CacheSet {
             name: "cache_set",
             title: "Cache a value",
             category: CACHE,
-            description: "Keep a JSON value under a key for a while, in this server's memory. It is gone when \
-                          its time is over, when the cache needs the room, or when the server restarts: for \
+            description: "Keep a JSON value under a key for a while. It is gone when \
+                          its time is over, when the cache needs the room, or when it restarts: for \
                           what must last, use a memory server.",
             keywords: &[
                 "write", "save", "store", "put", "keep", "remember", "later", "ttl", "expire", "live",
@@ -157,13 +165,16 @@ impl Tool for CacheSet {
         }
     }
 
-    async fn execute(&self, Set { key, value, ttl_seconds }: Set) -> Result<Kept, Failure> {
+    async fn execute(&self, Set { key, value, ttl_seconds }: Set, call: &Call) -> Result<Kept, Failure> {
         let ttl = ttl_seconds.map_or(self.0.ttl, |seconds| Duration::from_secs(seconds.into()));
-        let mut cache = self.0.lock();
-        let replaced = cache.set(key.clone(), value.to_string(), ttl, Instant::now()).map_err(|max| {
-            Failure(format!("the value is larger than the whole cache may be, {max} bytes"))
-        })?;
-        self.0.entries.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+        let text = value.to_string();
+        if text.len() > MAX_BYTES {
+            return Err(Failure(format!(
+                "the value is larger than the whole cache may be, {MAX_BYTES} bytes"
+            )));
+        }
+        let replaced = self.0.store.set(&call.tenant, &key, text, ttl).await?;
+        self.0.count_entries();
         Ok(Kept { key, replaced, expires_in_seconds: ttl.as_secs() })
     }
 }
@@ -184,10 +195,9 @@ impl Tool for CacheDelete {
         }
     }
 
-    async fn execute(&self, Key { key }: Key) -> Result<Deleted, Failure> {
-        let mut cache = self.0.lock();
-        let deleted = cache.delete(&key, Instant::now());
-        self.0.entries.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+    async fn execute(&self, Key { key }: Key, call: &Call) -> Result<Deleted, Failure> {
+        let deleted = self.0.store.delete(&call.tenant, &key).await?;
+        self.0.count_entries();
         Ok(Deleted { key, deleted })
     }
 }

@@ -1,7 +1,7 @@
 //! `system_info`: what the machine is and how busy it is. What a platform cannot tell is left out.
 
 use super::SYSTEM;
-use crate::tool::{About, Effect, Failure, Tool};
+use crate::tool::{About, Call, Effect, Failure, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
@@ -73,7 +73,7 @@ impl Tool for SystemInfo {
         }
     }
 
-    async fn execute(&self, Nothing {}: Nothing) -> Result<Info, Failure> {
+    async fn execute(&self, Nothing {}: Nothing, _: &Call) -> Result<Info, Failure> {
         let mut system = System::new().map_err(|error| Failure(error.to_string()))?;
         system.refresh_memory();
         let total_bytes = system.total_memory();
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_machine_is_described() {
-        let info = SystemInfo.execute(Nothing {}).await.expect("described");
+        let info = SystemInfo.execute(Nothing {}, &Call::default()).await.expect("described");
         assert!(info.hostname.is_some_and(|name| !name.is_empty()));
         assert!(info.os.kernel.is_some() && !info.os.architecture.is_empty());
         assert!(info.cpus >= 1 && info.uptime_seconds.is_some() && info.load_average.is_some());

@@ -1,7 +1,6 @@
 //! What the tools about tools take and give back.
 
 use crate::registry::Entry;
-use crate::tool::Category;
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,11 +43,11 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn of(entry: &Entry) -> Self {
         Self {
-            name: entry.about.name.to_owned(),
+            name: entry.about.name.clone(),
             execute: entry.call_name(),
-            title: entry.about.title.to_owned(),
-            category: entry.about.category.name.to_owned(),
-            description: entry.about.description.to_owned(),
+            title: entry.about.title.clone(),
+            category: entry.about.category.clone(),
+            description: entry.about.description.clone(),
             enabled: entry.disabled().is_none(),
             disabled_reason: entry.disabled().map(str::to_owned),
         }
@@ -121,12 +120,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn of<'a>(category: Category, entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let tools = entries.filter(|entry| entry.about.category == category);
+    pub(super) fn of<'a>(name: &str, description: &str, entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let tools = entries.filter(|entry| entry.about.category == name);
         Self {
-            name: category.name.to_owned(),
-            description: category.description.to_owned(),
-            tools: tools.map(|entry| entry.about.name.to_owned()).collect(),
+            name: name.to_owned(),
+            description: description.to_owned(),
+            tools: tools.map(|entry| entry.about.name.clone()).collect(),
         }
     }
 }

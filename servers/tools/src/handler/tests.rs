@@ -1,6 +1,7 @@
 //! The tools over HTTP, called as a client calls them: arguments in, results out.
 
 use mcp_system_config::{ServerConfig, ToolsSettings};
+use mcp_system_kit::{Overrides, Reloaded};
 use rmcp::model::{CallToolRequestParams, Tool};
 use rmcp::service::{RunningService, ServiceError};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -20,9 +21,14 @@ struct Client {
 async fn connect(allowed_hosts: &[&str]) -> Client {
     let mut config = ServerConfig::<ToolsSettings>::of_kind();
     config.settings.http_fetch.allowed_hosts = allowed_hosts.iter().map(|host| (*host).to_owned()).collect();
+    connect_to(config.into()).await
+}
+
+async fn connect_to(settings: Reloaded<ToolsSettings>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let server = crate::server(config).expect("a server");
+    let (server, follow) = crate::server(settings).expect("a server");
+    tokio::spawn(follow);
     tokio::spawn(server.run_on(listener, std::future::pending()));
     let transport = StreamableHttpClientTransport::with_client(
         mcp_system_kit::http_client().expect("a client"),
@@ -69,7 +75,9 @@ async fn each_tool_that_can_be_called_is_listed_with_its_schemas_and_hints() {
             "execute_cache_delete",
             "execute_cache_get",
             "execute_cache_set",
+            "execute_system_disks",
             "execute_system_info",
+            "execute_system_processes",
             "get_tool_details",
             "list_tool_categories",
             "search_tools"
@@ -105,8 +113,8 @@ async fn tools_are_found_looked_up_and_listed() {
     assert_eq!(details, same);
 
     let categories = client.call("list_tool_categories", json!({})).await.expect("listed");
-    assert_eq!(categories["count"], 3);
-    assert_eq!(categories["categories"][0]["tools"], json!(["cache_delete", "cache_get", "cache_set"]));
+    assert_eq!(categories["count"], 6);
+    assert_eq!(categories["categories"][1]["tools"], json!(["cache_delete", "cache_get", "cache_set"]));
 }
 
 #[tokio::test]
@@ -160,7 +168,11 @@ async fn a_call_that_cannot_be_carried_out_says_what_to_change() {
         ("execute_cache_get", json!({"key": ""}), "/key: \"\" is shorter than 1 character"),
         ("execute_cache_get", json!({"key": "k", "kee": 1}), "('kee' was unexpected)"),
         ("get_tool_details", json!({"tool_name": "cache_gte"}), "did you mean cache_get"),
-        ("search_tools", json!({"query": "x", "category": "cash"}), "did you mean cache? there are cache, "),
+        (
+            "search_tools",
+            json!({"query": "x", "category": "cash"}),
+            "did you mean cache? there are ai, cache, ",
+        ),
         ("search_tools", json!({"query": "x", "limit": 0}), "limit is 0; it must be a number from 1 to 100"),
         ("search_tools", json!({}), "missing field `query`"),
     ] {
@@ -178,4 +190,34 @@ async fn the_machine_is_described() {
     let client = connect(&[]).await;
     let info = client.call("execute_system_info", json!({})).await.expect("described");
     assert!(info["memory"]["total_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{info}");
+}
+
+#[tokio::test]
+async fn changed_settings_give_other_tools_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tools.yaml");
+    std::fs::write(&file, "settings: {cache: {maxEntries: 10}}").expect("written");
+    let settings = Reloaded::load(Some(&file), |_| None, Overrides::default()).expect("loads");
+    let client = connect_to(settings).await;
+    client.call("execute_cache_set", json!({"key": "k", "value": 1})).await.expect("kept");
+    let changed = "
+settings:
+  cache: {maxEntries: 20}
+  httpFetch: {allowedHosts: [example.com]}
+  userTools:
+  - {name: weather, description: Tells the weather., http: {url: 'http://127.0.0.1:1/weather'}}
+";
+    std::fs::write(&file, changed).expect("written");
+    let names = async || -> Vec<String> {
+        let tools = client.service.list_all_tools().await.expect("lists");
+        tools.into_iter().map(|tool| tool.name.to_string()).collect()
+    };
+    while !names().await.contains(&"execute_weather".to_owned()) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(names().await.contains(&"execute_http_fetch".to_owned()));
+    let found = client.call("search_tools", json!({"query": "weather"})).await.expect("found");
+    assert_eq!(found["tools"][0]["name"], "weather");
+    let kept = client.call("execute_cache_get", json!({"key": "k"})).await.expect("answered");
+    assert_eq!(kept["value"], 1, "what was cached stays");
 }

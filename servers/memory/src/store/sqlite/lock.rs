@@ -2,10 +2,23 @@
 //!
 //! SQLite itself would let both in, and each would answer from a cache and a clock of its own.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Another process has the store open to write.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another memory server{} uses {}: stop it, or give this one a data directory of its own",
+    holder.as_ref().map(|process| format!(", process {process}")).unwrap_or_default(),
+    directory.display()
+)]
+pub struct InUse {
+    /// The number of its process, when that is known.
+    holder: Option<String>,
+    directory: PathBuf,
+}
 
 /// Held for as long as the file is open; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -29,11 +42,8 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                let holder = if holder.is_empty() { String::new() } else { format!(", process {holder}") };
-                bail!(
-                    "another memory server{holder} uses {}: stop it, or give this one a data directory of its own",
-                    directory.display()
-                );
+                let holder = Some(holder).filter(|holder| !holder.is_empty());
+                return Err(InUse { holder, directory: directory.to_owned() }.into());
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));

@@ -1,215 +1,419 @@
 //! The statements that read. Each takes one connection of the readers' pool.
 
-use super::super::StoreError;
-use super::rows;
-use super::words::match_expression;
-use crate::model::{Before, Filter, Found, History, Memory, Page, Search, Statistics};
+use super::places::Place;
+use super::rows::{self, ENTRY, INDEXED, SESSION};
+use crate::model::{
+    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Kind, Page, Scope, Session, Statistics,
+};
 use crate::moment::Moment;
+use crate::store::{REMEMBERED_CHANGES, StoreError, Unembedded};
 use futures::{Stream, TryStreamExt};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 use std::pin::pin;
 
-/// Bytes after which a page ends early: a hundred memories may hold more than a server should.
-const MAX_PAGE_BYTES: usize = 4 << 20;
-
-/// How much a word counts in the content and in the context of a memory.
-const RANK: &str = "bm25(memories_fts, 1.0, 0.5)";
-
-const MEMORY: &str = "m.id, m.session_id, m.memory_type, m.content, m.context, m.importance, m.created_at";
-
-/// The best memories of one agent. They are ranked by number alone, and only the best are read in full.
-pub(super) async fn search(
+/// An entry by its id.
+pub(super) async fn get(
     connection: &mut SqliteConnection,
-    search: &Search,
-) -> Result<Page<Found>, StoreError> {
-    let nothing = Page { items: Vec::new(), truncated: false };
-    let Some(expression) = match_expression(&search.query) else { return Ok(nothing) };
-    let Some(agent) = rows::agent_number(&mut *connection, &search.agent_id).await? else {
-        return Ok(nothing);
-    };
-    let mut query = QueryBuilder::<Sqlite>::new("WITH best AS (SELECT f.rowid AS number, ");
-    query.push(RANK).push(" AS rank FROM memories_fts AS f");
-    if search.filter != Filter::default() {
-        query.push(" JOIN memories AS m ON m.number = f.rowid");
-    }
-    query.push(" WHERE memories_fts MATCH ").push_bind(expression);
-    push_range(&mut query, "f.rowid", agent);
-    push_filter(&mut query, &search.filter);
-    query.push(" ORDER BY rank, f.rowid DESC LIMIT ").push_bind(search.limit);
-    query.push(") SELECT ").push(MEMORY).push(
-        ", best.rank AS rank FROM best JOIN memories AS m ON m.number = best.number
-         ORDER BY best.rank, m.number DESC",
-    );
-    let found = |row: SqliteRow| {
-        let rank: f64 = row.try_get("rank")?;
-        Ok(Found { memory: rows::memory(&row, &search.agent_id)?, score: -rank })
-    };
-    page(query.build().fetch(connection), found, |found| found.memory.weight()).await
+    place: Place,
+    id: &str,
+) -> Result<Option<Kept>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(ENTRY).push(" FROM entries AS e WHERE e.scope = ").push_bind(place.scope);
+    query.push(" AND e.id = ").push_bind(id);
+    let row = query.build().fetch_optional(connection).await?;
+    Ok(row.as_ref().map(rows::kept).transpose()?)
 }
 
-/// The newest memories of one agent.
+/// Entries by their numbers.
+pub(super) async fn get_many(
+    connection: &mut SqliteConnection,
+    place: Place,
+    numbers: &[u64],
+) -> Result<Vec<Kept>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(ENTRY).push(" FROM entries AS e WHERE e.archived_at IS NULL AND e.number IN (");
+    let mut list = query.separated(", ");
+    // Numbers of other scopes lie outside of the range of this one.
+    let inside = |number: &&u64| (place.floor()..=place.ceiling()).contains(&number.cast_signed());
+    for number in numbers.iter().filter(inside) {
+        list.push_bind(number.cast_signed());
+    }
+    // The plus keeps SQLite from an index that begins with the scope: it would go through all of it for a few numbers.
+    query.push(") AND +e.scope = ").push_bind(place.scope);
+    let rows = query.build().fetch_all(connection).await?;
+    Ok(rows.iter().map(rows::kept).collect::<Result<_, _>>()?)
+}
+
+/// The newest entries of a scope.
 pub(super) async fn recent(
     connection: &mut SqliteConnection,
-    agent_id: &str,
+    place: Place,
     filter: &Filter,
     limit: u32,
-) -> Result<Page<Memory>, StoreError> {
-    let Some(agent) = rows::agent_number(&mut *connection, agent_id).await? else {
-        return Ok(Page { items: Vec::new(), truncated: false });
-    };
+) -> Result<Page<Entry>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-    query.push(MEMORY).push(" FROM memories AS m WHERE true");
-    push_range(&mut query, "m.number", agent);
-    if filter.memory_type.is_some() {
-        // Makes the index of types usable. Without a type it would be used too, for a sort of everything.
-        query.push(" AND m.agent = ").push_bind(agent);
+    query.push(ENTRY).push(" FROM entries AS e WHERE e.archived_at IS NULL");
+    push_range(&mut query, place);
+    if filter.memory_type.is_some() || filter.session_id.is_some() {
+        // Makes the indexes of types and of sessions usable. Without need they would be used too, for a sort of everything.
+        query.push(" AND e.scope = ").push_bind(place.scope);
     }
     push_filter(&mut query, filter);
-    query.push(" ORDER BY m.number DESC LIMIT ").push_bind(limit);
-    page(query.build().fetch(connection), |row| rows::memory(&row, agent_id), Memory::weight).await
+    query.push(" ORDER BY e.number DESC LIMIT ").push_bind(limit);
+    page(query.build().fetch(connection)).await
+}
+
+/// A session.
+pub(super) async fn session(
+    connection: &mut SqliteConnection,
+    place: Place,
+    id: &str,
+) -> Result<Option<Session>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(SESSION).push(" FROM sessions WHERE scope = ").push_bind(place.scope);
+    query.push(" AND id = ").push_bind(id);
+    let row = query.build().fetch_optional(connection).await?;
+    Ok(row.as_ref().map(rows::session).transpose()?)
 }
 
 /// The newest messages of a session.
 pub(super) async fn history(
     connection: &mut SqliteConnection,
+    place: Place,
     session_id: &str,
     before: Option<&Before>,
     limit: u32,
 ) -> Result<Option<History>, StoreError> {
-    let Some((number, session)) = rows::session(&mut *connection, session_id).await? else {
-        return Ok(None);
-    };
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT id, agent_id, user_id, role, message, created_at FROM messages WHERE session = ",
-    );
-    query.push_bind(number);
+    let Some(session) = session(&mut *connection, place, session_id).await? else { return Ok(None) };
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query
+        .push(ENTRY)
+        .push(" FROM entries AS e WHERE e.role IS NOT NULL AND e.archived_at IS NULL AND e.scope = ");
+    query.push_bind(place.scope).push(" AND e.session_id = ").push_bind(session_id);
     match before {
         None => {}
         Some(Before::Moment(moment)) => {
-            query.push(" AND created_at < ").push_bind(moment.0);
+            query.push(" AND e.created_at < ").push_bind(moment.0);
         }
         Some(Before::Message(id)) => {
-            let of_message: Option<i64> =
-                sqlx::query_scalar("SELECT number FROM messages WHERE session = ? AND id = ?")
-                    .bind(number)
-                    .bind(id)
-                    .fetch_optional(&mut *connection)
-                    .await?;
-            let Some(of_message) = of_message else {
+            let number: Option<i64> = sqlx::query_scalar(
+                "SELECT number FROM entries WHERE scope = ? AND id = ? AND session_id = ? AND role IS NOT NULL",
+            )
+            .bind(place.scope)
+            .bind(id)
+            .bind(session_id)
+            .fetch_optional(&mut *connection)
+            .await?;
+            let Some(number) = number else {
                 return Err(StoreError::UnknownMessage {
                     session_id: session_id.to_owned(),
                     message_id: id.clone(),
                 });
             };
-            query.push(" AND number < ").push_bind(of_message);
+            query.push(" AND e.number < ").push_bind(number);
         }
     }
-    query.push(" ORDER BY number DESC LIMIT ").push_bind(limit);
-    let rows = query.build().fetch(connection);
-    let mut messages =
-        page(rows, |row| rows::message(&row, session_id), |message| message.message.len() + 256).await?;
+    query.push(" ORDER BY e.number DESC LIMIT ").push_bind(limit);
+    let mut messages = page(query.build().fetch(connection)).await?;
     messages.items.reverse();
     Ok(Some(History { session, messages }))
+}
+
+/// See [`crate::store::Store::agents_with_session`].
+pub(super) async fn agents_with_session(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    session_id: &str,
+    limit: u32,
+) -> Result<Vec<String>, StoreError> {
+    let agents = sqlx::query_scalar(
+        "SELECT s.agent_id FROM sessions AS o JOIN scopes AS s ON s.number = o.scope
+         WHERE o.id = ? AND s.tenant = ? ORDER BY s.agent_id LIMIT ?",
+    )
+    .bind(session_id)
+    .bind(tenant)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    Ok(agents)
+}
+
+/// The changes after a version. Entries and deletions are read from one state of the file.
+pub(super) async fn changes_since(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    version: u64,
+    model: Option<&str>,
+    limit: u32,
+) -> Result<Changes, StoreError> {
+    let mut snapshot = connection.begin().await?;
+    let Some(place) = super::places::read(&mut snapshot, scope).await? else {
+        return Ok(if version == 0 { Changes::Next(Vec::new()) } else { Changes::Reload });
+    };
+    let now = place.version.cast_unsigned();
+    if version > now || now - version > REMEMBERED_CHANGES {
+        return Ok(Changes::Reload);
+    }
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT e.archived_at, ");
+    query
+        .push(INDEXED)
+        .push(" FROM entries AS e LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ");
+    query.push_bind(model).push(" WHERE e.scope = ").push_bind(place.scope);
+    query.push(" AND e.version > ").push_bind(version.cast_signed());
+    query.push(" ORDER BY e.version LIMIT ").push_bind(limit);
+    let mut changes = Vec::new();
+    for row in query.build().fetch_all(&mut *snapshot).await? {
+        changes.push(if row.try_get::<Option<i64>, _>("archived_at")?.is_some() {
+            Change::Gone {
+                number: rows::unsigned(&row, "number")?,
+                version: rows::unsigned(&row, "version")?,
+            }
+        } else {
+            Change::Put(Box::new(rows::indexed(&row)?))
+        });
+    }
+    let gone = sqlx::query(
+        "SELECT number, version FROM tombstones WHERE scope = ? AND version > ? ORDER BY version LIMIT ?",
+    )
+    .bind(place.scope)
+    .bind(version.cast_signed())
+    .bind(limit)
+    .fetch_all(&mut *snapshot)
+    .await?;
+    for row in gone {
+        changes.push(Change::Gone {
+            number: rows::unsigned(&row, "number")?,
+            version: rows::unsigned(&row, "version")?,
+        });
+    }
+    changes.sort_unstable_by_key(Change::version);
+    changes.truncate(limit as usize);
+    Ok(Changes::Next(changes))
+}
+
+/// The entries after a number, for an index.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    place: Place,
+    after: u64,
+    model: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Indexed>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query
+        .push(INDEXED)
+        .push(" FROM entries AS e LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ");
+    query.push_bind(model).push(" WHERE e.archived_at IS NULL AND e.number > ").push_bind(place.after(after));
+    query.push(" AND e.number <= ").push_bind(place.ceiling());
+    query.push(" ORDER BY e.number LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(connection).await?;
+    Ok(rows.iter().map(rows::indexed).collect::<Result<_, _>>()?)
+}
+
+/// How many entries are there, from the smallest index that can tell.
+pub(super) async fn size(connection: &mut SqliteConnection, place: Place) -> Result<u64, StoreError> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM entries WHERE scope = ? AND archived_at IS NULL")
+            .bind(place.scope)
+            .fetch_one(connection)
+            .await?;
+    Ok(count.cast_unsigned())
+}
+
+/// See [`crate::store::Store::unembedded`].
+pub(super) async fn unembedded(
+    connection: &mut SqliteConnection,
+    model: &str,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Unembedded>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT e.number, e.version, e.content, s.tenant, s.agent_id
+         FROM entries AS e JOIN scopes AS s ON s.number = e.scope
+         LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ?
+         WHERE e.number > ? AND e.archived_at IS NULL AND v.number IS NULL ORDER BY e.number LIMIT ?",
+    )
+    .bind(model)
+    .bind(after.cast_signed())
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    let unembedded = rows.iter().map(|row| {
+        let number = rows::unsigned(row, "number")?;
+        Ok(Unembedded {
+            cursor: number,
+            scope: Scope::new(row.try_get::<&str, _>("tenant")?, row.try_get::<&str, _>("agent_id")?),
+            number,
+            version: rows::unsigned(row, "version")?,
+            content: row.try_get("content")?,
+        })
+    });
+    Ok(unembedded.collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// Counts; `store_bytes` stays 0, for it is no statement's business.
 pub(super) async fn statistics(
     connection: &mut SqliteConnection,
+    tenant: &str,
     agent_id: Option<&str>,
     now: Moment,
 ) -> Result<Statistics, StoreError> {
-    let by_type = sqlx::query(
-        "SELECT memory_type, count(*) AS count FROM memories
-         WHERE ?1 IS NULL OR agent = (SELECT number FROM agents WHERE agent_id = ?1)
-         GROUP BY memory_type",
-    )
-    .bind(agent_id)
-    .fetch_all(&mut *connection)
-    .await?;
+    const SCOPES: &str = "(SELECT number FROM scopes WHERE tenant = ?1 AND (?2 IS NULL OR agent_id = ?2))";
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT memory_type, count(*) AS count FROM entries WHERE scope IN ");
+    query.push(SCOPES).push(" AND archived_at IS NULL AND role IS NULL GROUP BY memory_type");
+    let by_type = query.build().bind(tenant).bind(agent_id).fetch_all(&mut *connection).await?;
     let memories_by_type = by_type
         .iter()
-        .map(|row| Ok((row.try_get("memory_type")?, count(row, "count")?)))
+        .map(|row| Ok((row.try_get("memory_type")?, rows::unsigned(row, "count")?)))
         .collect::<Result<std::collections::BTreeMap<String, u64>, sqlx::Error>>()?;
-    // An agent's first and last memory are found by their numbers, without a look at those between.
-    let row = sqlx::query(
-        "SELECT
-            (SELECT count(*) FROM messages WHERE ?1 IS NULL OR agent_id = ?1) AS messages,
-            (SELECT count(DISTINCT session) FROM messages WHERE ?1 IS NULL OR agent_id = ?1) AS conversations,
-            (SELECT count(*) FROM sessions WHERE ?1 IS NULL OR agent_id = ?1) AS sessions,
-            (SELECT count(*) FROM sessions WHERE (?1 IS NULL OR agent_id = ?1) AND expires_at > ?2) AS active,
-            (SELECT min((SELECT created_at FROM memories
-                         WHERE number BETWEEN a.number << 40 AND (a.number + 1 << 40) - 1
-                         ORDER BY number LIMIT 1))
-             FROM agents AS a WHERE ?1 IS NULL OR a.agent_id = ?1) AS oldest,
-            (SELECT max((SELECT created_at FROM memories
-                         WHERE number BETWEEN a.number << 40 AND (a.number + 1 << 40) - 1
-                         ORDER BY number DESC LIMIT 1))
-             FROM agents AS a WHERE ?1 IS NULL OR a.agent_id = ?1) AS newest",
-    )
-    .bind(agent_id)
-    .bind(now.0)
-    .fetch_one(connection)
-    .await?;
+    let mut query = QueryBuilder::<Sqlite>::new("WITH mine AS ");
+    query.push(SCOPES).push(
+        " SELECT
+            (SELECT count(*) FROM entries
+             WHERE scope IN mine AND archived_at IS NULL AND role IS NOT NULL) AS messages,
+            (SELECT count(*) FROM entries
+             WHERE scope IN mine AND archived_at IS NOT NULL AND role IS NULL) AS archived,
+            (SELECT count(*) FROM sessions AS o WHERE scope IN mine AND EXISTS
+                (SELECT 1 FROM entries AS e WHERE e.scope = o.scope AND e.session_id = o.id
+                 AND e.role IS NOT NULL)) AS conversations,
+            (SELECT count(*) FROM sessions WHERE scope IN mine) AS sessions,
+            (SELECT count(*) FROM sessions WHERE scope IN mine AND expires_at > ?3) AS active,
+            (SELECT min(created_at) FROM entries
+             WHERE scope IN mine AND archived_at IS NULL AND role IS NULL) AS oldest,
+            (SELECT max(created_at) FROM entries
+             WHERE scope IN mine AND archived_at IS NULL AND role IS NULL) AS newest",
+    );
+    let row = query.build().bind(tenant).bind(agent_id).bind(now.0).fetch_one(connection).await?;
     Ok(Statistics {
         memories: memories_by_type.values().sum(),
         memories_by_type,
-        conversations: count(&row, "conversations")?,
-        messages: count(&row, "messages")?,
-        sessions: count(&row, "sessions")?,
-        active_sessions: count(&row, "active")?,
+        archived_memories: rows::unsigned(&row, "archived")?,
+        conversations: rows::unsigned(&row, "conversations")?,
+        messages: rows::unsigned(&row, "messages")?,
+        sessions: rows::unsigned(&row, "sessions")?,
+        active_sessions: rows::unsigned(&row, "active")?,
         oldest_memory: row.try_get::<Option<i64>, _>("oldest")?.map(Moment),
         newest_memory: row.try_get::<Option<i64>, _>("newest")?.map(Moment),
         store_bytes: 0,
     })
 }
 
-fn count(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
-    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+/// The scopes after one of them.
+pub(super) async fn scopes(
+    connection: &mut SqliteConnection,
+    after: Option<&Scope>,
+    limit: u32,
+) -> Result<Vec<Scope>, StoreError> {
+    let (tenant, agent) = after.map_or(("", ""), |scope| (&*scope.tenant, &*scope.agent_id));
+    let rows = sqlx::query(
+        "SELECT tenant, agent_id FROM scopes WHERE (tenant, agent_id) > (?, ?) ORDER BY tenant, agent_id LIMIT ?",
+    )
+    .bind(tenant)
+    .bind(agent)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    read_scopes(&rows)
 }
 
-/// Restricts a number to those of one agent's memories.
-fn push_range(query: &mut QueryBuilder<Sqlite>, column: &str, agent: i64) {
-    query.push(" AND ").push(column).push(" BETWEEN ").push_bind(agent << 40);
-    query.push(" AND ").push_bind(((agent + 1) << 40) - 1);
+/// The scopes that were last written to.
+pub(super) async fn recent_scopes(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<Scope>, StoreError> {
+    let rows = sqlx::query("SELECT tenant, agent_id FROM scopes ORDER BY written_at DESC LIMIT ?")
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+    read_scopes(&rows)
+}
+
+fn read_scopes(rows: &[SqliteRow]) -> Result<Vec<Scope>, StoreError> {
+    let scopes = rows
+        .iter()
+        .map(|row| Ok(Scope::new(row.try_get::<&str, _>("tenant")?, row.try_get::<&str, _>("agent_id")?)));
+    Ok(scopes.collect::<Result<_, sqlx::Error>>()?)
+}
+
+/// Everything of a scope after a number, with the idempotency keys.
+pub(super) async fn export_entries(
+    connection: &mut SqliteConnection,
+    place: Place,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<(Kept, Option<String>)>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT e.idempotency_key, ");
+    query.push(ENTRY).push(" FROM entries AS e WHERE e.number > ").push_bind(place.after(after));
+    query.push(" AND e.number <= ").push_bind(place.ceiling());
+    query.push(" ORDER BY e.number LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(connection).await?;
+    let entries = rows.iter().map(|row| Ok((rows::kept(row)?, row.try_get("idempotency_key")?)));
+    Ok(entries.collect::<Result<_, sqlx::Error>>()?)
+}
+
+/// The sessions of a scope after an id.
+pub(super) async fn export_sessions(
+    connection: &mut SqliteConnection,
+    place: Place,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Session>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(SESSION).push(" FROM sessions WHERE scope = ").push_bind(place.scope);
+    query.push(" AND id > ").push_bind(after.unwrap_or_default());
+    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(connection).await?;
+    Ok(rows.iter().map(rows::session).collect::<Result<_, _>>()?)
+}
+
+/// Restricts to the entries of one scope.
+fn push_range(query: &mut QueryBuilder<Sqlite>, place: Place) {
+    query.push(" AND e.number BETWEEN ").push_bind(place.floor()).push(" AND ").push_bind(place.ceiling());
 }
 
 fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
-    let Filter { memory_type, session_id, min_importance, since, until } = filter;
+    let Filter { kind, memory_type, session_id, min_importance, since, until } = filter;
+    match kind {
+        None => {}
+        Some(Kind::Memory) => {
+            query.push(" AND e.role IS NULL");
+        }
+        Some(Kind::Message) => {
+            query.push(" AND e.role IS NOT NULL");
+        }
+    }
     if let Some(memory_type) = memory_type {
-        query.push(" AND m.memory_type = ").push_bind(memory_type);
+        query.push(" AND e.memory_type = ").push_bind(memory_type.clone());
     }
     if let Some(session_id) = session_id {
-        query.push(" AND m.session_id = ").push_bind(session_id);
+        query.push(" AND e.session_id = ").push_bind(session_id.clone());
     }
     if let Some(importance) = min_importance {
-        query.push(" AND m.importance >= ").push_bind(importance);
+        query.push(" AND e.importance >= ").push_bind(*importance);
     }
     if let Some(since) = since {
-        query.push(" AND m.created_at >= ").push_bind(since.0);
+        query.push(" AND e.created_at >= ").push_bind(since.0);
     }
     if let Some(until) = until {
-        query.push(" AND m.created_at < ").push_bind(until.0);
+        query.push(" AND e.created_at < ").push_bind(until.0);
     }
 }
 
 /// Takes rows until they are too heavy; the first is always taken.
-async fn page<T>(
-    rows: impl Stream<Item = Result<SqliteRow, sqlx::Error>>,
-    read: impl Fn(SqliteRow) -> Result<T, sqlx::Error>,
-    weight: impl Fn(&T) -> usize,
-) -> Result<Page<T>, StoreError> {
+async fn page(rows: impl Stream<Item = Result<SqliteRow, sqlx::Error>>) -> Result<Page<Entry>, StoreError> {
     let mut rows = pin!(rows);
     let mut page = Page { items: Vec::new(), truncated: false };
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
-        let item = read(row)?;
-        bytes += weight(&item);
-        if bytes > MAX_PAGE_BYTES && !page.items.is_empty() {
+        let entry = rows::entry(&row)?;
+        bytes += entry.weight();
+        if bytes > Page::<Entry>::MAX_BYTES && !page.items.is_empty() {
             page.truncated = true;
             break;
         }
-        page.items.push(item);
+        page.items.push(entry);
     }
     Ok(page)
 }

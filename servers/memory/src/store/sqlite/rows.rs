@@ -1,76 +1,81 @@
-//! From rows to values, and the look-ups that reading and writing share.
+//! From rows to values and back.
 
-use crate::model::{Memory, Message, Role, Session};
+use crate::model::{Archived, Entry, Indexed, Kept, Kind, Role, Session, Speaker};
 use crate::moment::Moment;
 use rmcp::model::JsonObject;
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
-/// The number of an agent that ever stored a memory.
-pub(super) async fn agent_number(
-    connection: &mut SqliteConnection,
-    agent_id: &str,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT number FROM agents WHERE agent_id = ?")
-        .bind(agent_id)
-        .fetch_optional(connection)
-        .await
+/// The columns that [`kept`] and [`entry`] read.
+pub(super) const ENTRY: &str = "e.number, e.version, e.id, e.role, e.user_id, e.session_id, e.memory_type, \
+    e.content, e.context, e.importance, e.created_at, e.updated_at, e.archived_at, e.archived_by, e.merged_into";
+
+/// The columns that [`indexed`] reads; `v` are the vectors of one model.
+pub(super) const INDEXED: &str = "e.number, e.version, e.role, e.session_id, e.memory_type, e.importance, \
+    e.created_at, e.analysis, v.vector";
+
+/// The columns that [`session`] reads.
+pub(super) const SESSION: &str = "id, user_id, metadata, created_at, expires_at, fixed";
+
+pub(super) fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
+    Ok(Kept { number: unsigned(row, "number")?, version: unsigned(row, "version")?, entry: entry(row)? })
 }
 
-/// A session and its number.
-pub(super) async fn session(
-    connection: &mut SqliteConnection,
-    id: &str,
-) -> Result<Option<(i64, Session)>, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT number, id, agent_id, user_id, metadata, created_at, expires_at, fixed
-         FROM sessions WHERE id = ?",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await?;
-    row.map(|row| {
-        let session = Session {
-            id: row.try_get("id")?,
-            agent_id: row.try_get("agent_id")?,
+pub(super) fn entry(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let speaker = match row.try_get::<Option<&str>, _>("role")? {
+        None => None,
+        Some(role) => Some(Speaker {
+            role: Role::of_name(role)
+                .ok_or_else(|| unreadable("role", format!("{role:?} is no role").into()))?,
             user_id: row.try_get("user_id")?,
-            metadata: object(&row, "metadata")?,
-            created_at: moment(&row, "created_at")?,
-            expires_at: moment(&row, "expires_at")?,
-            fixed: row.try_get("fixed")?,
-        };
-        Ok((row.try_get("number")?, session))
-    })
-    .transpose()
-}
-
-/// A memory; whose it is, the caller knows.
-pub(super) fn memory(row: &SqliteRow, agent_id: &str) -> Result<Memory, sqlx::Error> {
-    Ok(Memory {
+        }),
+    };
+    let archived = match row.try_get::<Option<i64>, _>("archived_at")? {
+        None => None,
+        Some(at) => Some(Archived {
+            at: Moment(at),
+            run_id: row.try_get::<Option<String>, _>("archived_by")?.unwrap_or_default(),
+            merged_into: row.try_get("merged_into")?,
+        }),
+    };
+    Ok(Entry {
         id: row.try_get("id")?,
-        agent_id: agent_id.to_owned(),
+        speaker,
         session_id: row.try_get("session_id")?,
         memory_type: row.try_get("memory_type")?,
         content: row.try_get("content")?,
         context: object(row, "context")?,
         importance: row.try_get("importance")?,
         created_at: moment(row, "created_at")?,
+        updated_at: moment(row, "updated_at")?,
+        archived,
     })
 }
 
-/// A message; which session it belongs to, the caller knows.
-pub(super) fn message(row: &SqliteRow, session_id: &str) -> Result<Message, sqlx::Error> {
-    let role: &str = row.try_get("role")?;
-    let role =
-        Role::of_name(role).ok_or_else(|| unreadable("role", format!("{role:?} is no role").into()))?;
-    Ok(Message {
-        id: row.try_get("id")?,
-        session_id: session_id.to_owned(),
-        agent_id: row.try_get("agent_id")?,
-        user_id: row.try_get("user_id")?,
-        role,
-        message: row.try_get("message")?,
+pub(super) fn indexed(row: &SqliteRow) -> Result<Indexed, sqlx::Error> {
+    let role: Option<&str> = row.try_get("role")?;
+    let vector: Option<&[u8]> = row.try_get("vector")?;
+    Ok(Indexed {
+        number: unsigned(row, "number")?,
+        version: unsigned(row, "version")?,
+        kind: if role.is_some() { Kind::Message } else { Kind::Memory },
+        memory_type: row.try_get("memory_type")?,
+        session_id: row.try_get("session_id")?,
+        importance: row.try_get("importance")?,
         created_at: moment(row, "created_at")?,
+        analysis: row.try_get::<Option<Vec<u8>>, _>("analysis")?.unwrap_or_default(),
+        dense: vector.map(floats),
+    })
+}
+
+pub(super) fn session(row: &SqliteRow) -> Result<Session, sqlx::Error> {
+    Ok(Session {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        metadata: object(row, "metadata")?,
+        created_at: moment(row, "created_at")?,
+        expires_at: moment(row, "expires_at")?,
+        fixed: row.try_get("fixed")?,
     })
 }
 
@@ -79,9 +84,28 @@ pub(super) fn moment(row: &SqliteRow, column: &str) -> Result<Moment, sqlx::Erro
     row.try_get(column).map(Moment)
 }
 
+/// A number that is never negative.
+pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(i64::cast_unsigned)
+}
+
 fn object(row: &SqliteRow, column: &str) -> Result<Option<JsonObject>, sqlx::Error> {
     let text: Option<&str> = row.try_get(column)?;
     text.map(serde_json::from_str).transpose().map_err(|error| unreadable(column, error.into()))
+}
+
+/// An object as the store keeps it.
+pub(super) fn text(object: Option<&JsonObject>) -> Option<String> {
+    object.and_then(|object| serde_json::to_string(object).ok())
+}
+
+/// A vector as the store keeps it.
+pub(super) fn bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 fn unreadable(column: &str, source: Box<dyn std::error::Error + Send + Sync>) -> sqlx::Error {

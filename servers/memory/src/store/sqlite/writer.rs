@@ -2,73 +2,117 @@
 //! transaction, and with it the wait for the disk.
 
 use super::super::StoreError;
-use super::writes::{self, Outcome, Write};
-use sqlx::SqlitePool;
+use super::ledger::Ledger;
+use super::places::Places;
+use futures::future::BoxFuture;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-
-/// The most writes that share a transaction. More would make the first ones wait without making the
-/// last ones much sooner.
-const MAX_BATCH: usize = 64;
 
 /// Writes that may wait before further callers wait to queue.
 const QUEUE: usize = 256;
 
-enum Job {
-    Write(Box<Write>, oneshot::Sender<Outcome>),
+/// Something to be written. It may be tried more than once, each time from the same beginning.
+pub(super) trait Write: Send + Sync + 'static {
+    /// What its caller learns.
+    type Written: Send + 'static;
+
+    /// Carries it out. An inner error tells that it was refused before it changed anything; an outer one leaves
+    /// it half done, and the transaction must be rolled back.
+    fn apply(
+        &self,
+        ledger: &mut Ledger<'_>,
+    ) -> impl Future<Output = Result<Result<Self::Written, StoreError>, sqlx::Error>> + Send;
+}
+
+/// A write of any kind, its outcome and the one who waits for it.
+trait Job: Send {
+    fn apply<'a>(&'a mut self, ledger: &'a mut Ledger<'_>) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    /// Tells the outcome, or the error that the transaction ended with.
+    fn reply(self: Box<Self>, failed: Option<StoreError>);
+}
+
+struct Waiting<W: Write> {
+    write: W,
+    outcome: Option<Result<W::Written, StoreError>>,
+    reply: oneshot::Sender<Result<W::Written, StoreError>>,
+}
+
+impl<W: Write> Job for Waiting<W> {
+    fn apply<'a>(&'a mut self, ledger: &'a mut Ledger<'_>) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            self.outcome = Some(self.write.apply(ledger).await?);
+            Ok(())
+        })
+    }
+
+    fn reply(self: Box<Self>, failed: Option<StoreError>) {
+        let outcome = match (failed, self.outcome) {
+            (Some(error), _) => Err(error),
+            (None, Some(outcome)) => outcome,
+            (None, None) => Err(StoreError::Closed),
+        };
+        // A caller that went away asked for nothing more.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+enum Order {
+    Write(Box<dyn Job>),
     Close(oneshot::Sender<()>),
 }
 
 /// The way to the task that writes.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Writer {
-    /// Starts the task. The pool should hold one connection: it is there to replace one that broke.
-    pub(super) fn start(pool: SqlitePool) -> Self {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(run(pool, queue));
-        Self { jobs }
+    /// Starts the task, which puts at most `batch` writes into a transaction. The pool should hold one
+    /// connection: it is there to replace one that broke.
+    pub(super) fn start(pool: SqlitePool, places: Arc<Places>, batch: usize) -> Self {
+        let (orders, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(run(pool, places, queue, batch));
+        Self { orders }
     }
 
     /// Writes, and returns once it is on disk. A caller that stops waiting stops nothing.
-    pub(super) async fn write(&self, write: Write) -> Outcome {
+    pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Written, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        self.jobs.send(Job::Write(Box::new(write), reply)).await.map_err(|_| StoreError::Closed)?;
+        let job = Box::new(Waiting { write, outcome: None, reply });
+        self.orders.send(Order::Write(job)).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Whether the task has ended.
     pub(super) fn is_closed(&self) -> bool {
-        self.jobs.is_closed()
+        self.orders.is_closed()
     }
 
     /// Finishes what was queued before, refuses what comes after.
     pub(super) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
-        if self.jobs.send(Job::Close(reply)).await.is_ok() {
+        if self.orders.send(Order::Close(reply)).await.is_ok() {
             let _ = closed.await;
         }
     }
 }
 
-type Waiting = (Box<Write>, oneshot::Sender<Outcome>);
-
-async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(MAX_BATCH);
-    let mut batch = Vec::with_capacity(MAX_BATCH);
-    while queue.recv_many(&mut jobs, MAX_BATCH).await > 0 {
+async fn run(pool: SqlitePool, places: Arc<Places>, mut queue: mpsc::Receiver<Order>, most: usize) {
+    let mut orders = Vec::with_capacity(most);
+    let mut batch = Vec::with_capacity(most);
+    while queue.recv_many(&mut orders, most).await > 0 {
         let mut closing = None;
-        for job in jobs.drain(..) {
-            match job {
-                Job::Write(write, reply) if closing.is_none() => batch.push((write, reply)),
+        for order in orders.drain(..) {
+            match order {
+                Order::Write(job) if closing.is_none() => batch.push(job),
                 // Its caller sees that the reply was dropped.
-                Job::Write(..) => {}
-                Job::Close(reply) => closing = Some(reply),
+                Order::Write(_) => {}
+                Order::Close(reply) => closing = Some(reply),
             }
         }
-        settle(&pool, &mut batch).await;
+        settle(&pool, &places, &mut batch).await;
         if let Some(reply) = closing {
             drop(queue);
             pool.close().await;
@@ -80,33 +124,42 @@ async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Job>) {
 
 /// Writes a batch in one transaction. When that fails, each alone, so that one write that the database
 /// refuses does not take others with it.
-async fn settle(pool: &SqlitePool, batch: &mut Vec<Waiting>) {
-    let outcomes = match commit(pool, batch).await {
-        Ok(outcomes) => outcomes,
-        Err(error) if batch.len() < 2 => vec![Err(error)],
+async fn settle(pool: &SqlitePool, places: &Places, batch: &mut Vec<Box<dyn Job>>) {
+    match commit(pool, places, batch).await {
+        Ok(()) => batch.drain(..).for_each(|job| job.reply(None)),
+        Err(error) if batch.len() < 2 => batch.drain(..).for_each(|job| job.reply(Some(error.clone()))),
         Err(_) => {
-            let mut outcomes = Vec::with_capacity(batch.len());
-            for waiting in batch.iter() {
-                match commit(pool, std::slice::from_ref(waiting)).await {
-                    Ok(mut one) => outcomes.append(&mut one),
-                    Err(error) => outcomes.push(Err(error)),
-                }
+            for mut job in batch.drain(..) {
+                let failed = commit(pool, places, std::slice::from_mut(&mut job)).await.err();
+                job.reply(failed);
             }
-            outcomes
         }
-    };
-    for ((_, reply), outcome) in batch.drain(..).zip(outcomes) {
-        // A caller that went away asked for nothing more.
-        let _ = reply.send(outcome);
     }
 }
 
-async fn commit(pool: &SqlitePool, batch: &[Waiting]) -> Result<Vec<Outcome>, StoreError> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for (write, _) in batch {
-        outcomes.push(writes::apply(&mut transaction, write).await?);
+async fn commit(pool: &SqlitePool, places: &Places, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    let committed = commit_on(&mut connection, places, batch).await;
+    if matches!(committed, Err(StoreError::Database(_) | StoreError::Full(_))) {
+        // SQLite itself ends the transaction of a full disk, and sqlx, which does not learn of it, would begin
+        // no other on this connection.
+        connection.close_on_drop();
     }
+    committed
+}
+
+async fn commit_on(
+    connection: &mut SqliteConnection,
+    places: &Places,
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut ledger = Ledger::new(&mut transaction, places);
+    for job in batch {
+        job.apply(&mut ledger).await?;
+    }
+    let touched = ledger.close().await?;
     transaction.commit().await?;
-    Ok(outcomes)
+    places.publish(touched);
+    Ok(())
 }

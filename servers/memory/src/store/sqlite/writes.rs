@@ -1,141 +1,317 @@
-//! The statements that change the store. Each runs inside a transaction of the writer.
+//! The statements that change entries and sessions. Each runs inside a transaction of the writer.
 
-use super::super::StoreError;
+use super::ledger::Ledger;
+use super::places::Place;
 use super::rows;
-use crate::model::{Memory, Message, Said, Session};
+use super::writer::Write;
+use crate::model::{ContentHash, Draft, Inserted, Kind, Said, Scope, Session};
 use crate::moment::Moment;
-use rmcp::model::JsonObject;
-use sqlx::SqliteConnection;
+use crate::store::StoreError;
+use sqlx::Row;
 
-/// Something to be written.
-#[derive(Debug)]
-pub(super) enum Write {
-    Memory(Memory),
-    Session(Session),
-    /// A message, and until when a session without a fixed end lives after it.
-    Message(Message, Moment),
+type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
+
+/// See [`crate::store::Store::insert`].
+pub(super) struct Insert {
+    pub(super) scope: Scope,
+    pub(super) drafts: Vec<Draft>,
 }
 
-/// What came of it.
-#[derive(Debug)]
-pub(super) enum Written {
-    Done,
-    Said(Said),
-}
+impl Write for Insert {
+    type Written = Vec<Inserted>;
 
-/// A write that was carried out, or refused before it changed anything.
-pub(super) type Outcome = Result<Written, StoreError>;
-
-/// Carries out one write. An error leaves it half done: the transaction must then be rolled back.
-pub(super) async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<Outcome, sqlx::Error> {
-    match write {
-        Write::Memory(memory) => {
-            insert_memory(connection, memory).await?;
-            Ok(Ok(Written::Done))
+    async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<Vec<Inserted>> {
+        let mut place = ledger.open(&self.scope).await?;
+        // A reused key refuses the whole call, so it is looked for before anything is written.
+        let mut inserted = Vec::with_capacity(self.drafts.len());
+        let mut known = Vec::with_capacity(self.drafts.len());
+        for draft in &self.drafts {
+            match same_key(ledger, place, draft).await? {
+                Ok(found) => known.push(found),
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        Write::Session(session) => {
-            insert_session(connection, session).await?;
-            Ok(Ok(Written::Done))
+        for (draft, known) in self.drafts.iter().zip(known) {
+            let known = match known {
+                Some(known) => Some(known),
+                None => same_content(ledger, place, draft).await?,
+            };
+            inserted.push(match known {
+                Some(known) => known,
+                None => match same_key(ledger, place, draft).await? {
+                    Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
+                    Ok(None) => put(ledger, &mut place, draft).await?,
+                    // The same key twice in one call, with two contents: the first has it.
+                    Err(_) => {
+                        put(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
+                    }
+                },
+            });
         }
-        Write::Message(message, open_end) => insert_message(connection, message, *open_end).await,
+        ledger.note(&self.scope, place);
+        Ok(Ok(inserted))
     }
 }
 
-async fn insert_memory(connection: &mut SqliteConnection, memory: &Memory) -> Result<(), sqlx::Error> {
-    let agent = match rows::agent_number(&mut *connection, &memory.agent_id).await? {
-        Some(agent) => agent,
-        None => {
-            sqlx::query_scalar("INSERT INTO agents (agent_id) VALUES (?) RETURNING number")
-                .bind(&memory.agent_id)
-                .fetch_one(&mut *connection)
-                .await?
-        }
-    };
-    sqlx::query(
-        "INSERT INTO memories
-             (number, id, agent, session_id, memory_type, content, context, importance, created_at)
-         VALUES (
-             (SELECT coalesce(max(number), ?2 << 40) + 1 FROM memories
-              WHERE number BETWEEN ?2 << 40 AND (?2 + 1 << 40) - 1),
-             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+/// The entry that was stored with the draft's idempotency key.
+async fn same_key(
+    ledger: &mut Ledger<'_>,
+    place: Place,
+    draft: &Draft,
+) -> Result<Result<Option<Inserted>, StoreError>, sqlx::Error> {
+    let Some(key) = &draft.idempotency_key else { return Ok(Ok(None)) };
+    let row = sqlx::query(
+        "SELECT id, number, version, created_at, updated_at, content FROM entries
+         WHERE scope = ? AND idempotency_key = ?",
     )
-    .bind(&memory.id)
-    .bind(agent)
-    .bind(&memory.session_id)
-    .bind(&memory.memory_type)
-    .bind(&memory.content)
-    .bind(text(memory.context.as_ref()))
-    .bind(memory.importance)
-    .bind(memory.created_at.0)
-    .execute(&mut *connection)
+    .bind(place.scope)
+    .bind(key)
+    .fetch_optional(&mut *ledger.connection)
     .await?;
-    Ok(())
+    let Some(row) = row else { return Ok(Ok(None)) };
+    let found = there(&row)?;
+    let content: &str = row.try_get("content")?;
+    let unchanged = found.created_at == rows::moment(&row, "updated_at")?;
+    if unchanged && content.trim() != draft.entry.content.trim() {
+        return Ok(Err(StoreError::KeyReused { key: key.clone() }));
+    }
+    Ok(Ok(Some(found)))
+}
+
+/// The entry that holds the draft's content.
+async fn same_content(
+    ledger: &mut Ledger<'_>,
+    place: Place,
+    draft: &Draft,
+) -> Result<Option<Inserted>, sqlx::Error> {
+    let Some(ContentHash(hash)) = draft.hash() else { return Ok(None) };
+    let row = sqlx::query(
+        "SELECT id, number, version, created_at FROM entries
+         WHERE scope = ? AND hash = ? AND archived_at IS NULL ORDER BY number LIMIT 1",
+    )
+    .bind(place.scope)
+    .bind(hash.as_slice())
+    .fetch_optional(&mut *ledger.connection)
+    .await?;
+    row.as_ref().map(there).transpose()
+}
+
+fn there(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted, sqlx::Error> {
+    Ok(Inserted {
+        id: row.try_get("id")?,
+        created_at: rows::moment(row, "created_at")?,
+        number: rows::unsigned(row, "number")?,
+        version: rows::unsigned(row, "version")?,
+        duplicate: true,
+    })
+}
+
+/// Stores an entry under the next number and the next version.
+pub(super) async fn put(
+    ledger: &mut Ledger<'_>,
+    place: &mut Place,
+    draft: &Draft,
+) -> Result<Inserted, sqlx::Error> {
+    let entry = &draft.entry;
+    place.last += 1;
+    place.version += 1;
+    place.written(entry.created_at);
+    let archived = entry.archived.as_ref();
+    sqlx::query(
+        "INSERT INTO entries (number, scope, version, id, role, user_id, session_id, memory_type, content, context,
+             importance, created_at, updated_at, hash, idempotency_key, archived_at, archived_by, merged_into, analysis)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(place.last)
+    .bind(place.scope)
+    .bind(place.version)
+    .bind(&entry.id)
+    .bind(entry.speaker.as_ref().map(|speaker| speaker.role.name()))
+    .bind(entry.speaker.as_ref().and_then(|speaker| speaker.user_id.as_ref()))
+    .bind(&entry.session_id)
+    .bind(&entry.memory_type)
+    .bind(&entry.content)
+    .bind(rows::text(entry.context.as_ref()))
+    .bind(entry.importance)
+    .bind(entry.created_at.0)
+    .bind(entry.updated_at.0)
+    .bind(draft.hash().map(|hash| hash.0.to_vec()))
+    .bind(&draft.idempotency_key)
+    .bind(archived.map(|archived| archived.at.0))
+    .bind(archived.map(|archived| &archived.run_id))
+    .bind(archived.and_then(|archived| archived.merged_into.as_ref()))
+    .bind(draft.analysis.as_slice())
+    .execute(&mut *ledger.connection)
+    .await?;
+    Ok(Inserted {
+        id: entry.id.clone(),
+        created_at: entry.created_at,
+        number: place.last.cast_unsigned(),
+        version: place.version.cast_unsigned(),
+        duplicate: false,
+    })
+}
+
+/// See [`crate::store::Store::replace`].
+pub(super) struct Replace {
+    pub(super) scope: Scope,
+    pub(super) number: u64,
+    pub(super) version: u64,
+    pub(super) draft: Draft,
+}
+
+impl Write for Replace {
+    type Written = Option<u64>;
+
+    async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<Option<u64>> {
+        let Some(mut place) = ledger.find(&self.scope).await? else { return Ok(Ok(None)) };
+        let entry = &self.draft.entry;
+        let version = place.version + 1;
+        let replaced = sqlx::query(
+            "UPDATE entries SET version = ?, session_id = ?, memory_type = ?, content = ?, context = ?, importance = ?,
+                 updated_at = ?, hash = ?, analysis = ?
+             WHERE number = ? AND scope = ? AND version = ? AND archived_at IS NULL",
+        )
+        .bind(version)
+        .bind(&entry.session_id)
+        .bind(&entry.memory_type)
+        .bind(&entry.content)
+        .bind(rows::text(entry.context.as_ref()))
+        .bind(entry.importance)
+        .bind(entry.updated_at.0)
+        .bind(self.draft.hash().map(|hash| hash.0.to_vec()))
+        .bind(self.draft.analysis.as_slice())
+        .bind(self.number.cast_signed())
+        .bind(place.scope)
+        .bind(self.version.cast_signed())
+        .execute(&mut *ledger.connection)
+        .await?;
+        if replaced.rows_affected() == 0 {
+            return Ok(Ok(None));
+        }
+        sqlx::query("DELETE FROM vectors WHERE number = ?")
+            .bind(self.number.cast_signed())
+            .execute(&mut *ledger.connection)
+            .await?;
+        place.version = version;
+        place.written(entry.updated_at);
+        ledger.note(&self.scope, place);
+        Ok(Ok(Some(version.cast_unsigned())))
+    }
+}
+
+/// See [`crate::store::Store::delete`].
+pub(super) struct Delete {
+    pub(super) scope: Scope,
+    pub(super) id: String,
+}
+
+impl Write for Delete {
+    type Written = bool;
+
+    async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<bool> {
+        let Some(mut place) = ledger.find(&self.scope).await? else { return Ok(Ok(false)) };
+        let number: Option<i64> = sqlx::query_scalar("SELECT number FROM entries WHERE scope = ? AND id = ?")
+            .bind(place.scope)
+            .bind(&self.id)
+            .fetch_optional(&mut *ledger.connection)
+            .await?;
+        let Some(number) = number else { return Ok(Ok(false)) };
+        ledger.delete(&mut place, number).await?;
+        ledger.note(&self.scope, place);
+        Ok(Ok(true))
+    }
+}
+
+/// See [`crate::store::Store::begin`].
+pub(super) struct Begin {
+    pub(super) scope: Scope,
+    pub(super) session: Session,
+}
+
+impl Write for Begin {
+    type Written = ();
+
+    async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<()> {
+        let place = ledger.open(&self.scope).await?;
+        begin(ledger, place, &self.session).await?;
+        Ok(Ok(()))
+    }
 }
 
 /// Returns whether the session is new.
-async fn insert_session(connection: &mut SqliteConnection, session: &Session) -> Result<bool, sqlx::Error> {
+pub(super) async fn begin(
+    ledger: &mut Ledger<'_>,
+    place: Place,
+    session: &Session,
+) -> Result<bool, sqlx::Error> {
     let inserted = sqlx::query(
-        "INSERT INTO sessions (id, agent_id, user_id, metadata, created_at, expires_at, fixed)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO sessions (scope, id, user_id, metadata, created_at, expires_at, fixed)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, id) DO NOTHING",
     )
+    .bind(place.scope)
     .bind(&session.id)
-    .bind(&session.agent_id)
     .bind(&session.user_id)
-    .bind(text(session.metadata.as_ref()))
+    .bind(rows::text(session.metadata.as_ref()))
     .bind(session.created_at.0)
     .bind(session.expires_at.0)
     .bind(session.fixed)
-    .execute(connection)
+    .execute(&mut *ledger.connection)
     .await?;
     Ok(inserted.rows_affected() == 1)
 }
 
-async fn insert_message(
-    connection: &mut SqliteConnection,
-    message: &Message,
-    open_end: Moment,
-) -> Result<Outcome, sqlx::Error> {
-    let beginning = Session {
-        id: message.session_id.clone(),
-        agent_id: message.agent_id.clone(),
-        user_id: message.user_id.clone(),
-        metadata: None,
-        created_at: message.created_at,
-        expires_at: open_end,
-        fixed: false,
-    };
-    let begun = insert_session(&mut *connection, &beginning).await?;
-    let Some((number, mut session)) = rows::session(&mut *connection, &message.session_id).await? else {
-        return Err(sqlx::Error::RowNotFound);
-    };
-    if session.fixed && session.ended(message.created_at) {
-        return Ok(Err(StoreError::SessionEnded { id: session.id, at: session.expires_at }));
-    }
-    if !session.fixed && session.expires_at < open_end {
-        sqlx::query("UPDATE sessions SET expires_at = ? WHERE number = ?")
-            .bind(open_end.0)
-            .bind(number)
-            .execute(&mut *connection)
-            .await?;
-        session.expires_at = open_end;
-    }
-    sqlx::query(
-        "INSERT INTO messages (id, session, agent_id, user_id, role, message, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&message.id)
-    .bind(number)
-    .bind(&message.agent_id)
-    .bind(&message.user_id)
-    .bind(message.role.name())
-    .bind(&message.message)
-    .bind(message.created_at.0)
-    .execute(&mut *connection)
-    .await?;
-    Ok(Ok(Written::Said(Said { session, begun })))
+/// See [`crate::store::Store::say`].
+pub(super) struct Say {
+    pub(super) scope: Scope,
+    pub(super) message: Draft,
+    pub(super) open_end: Moment,
 }
 
-/// An object as the store keeps it.
-fn text(object: Option<&JsonObject>) -> Option<String> {
-    object.and_then(|object| serde_json::to_string(object).ok())
+impl Write for Say {
+    type Written = Said;
+
+    async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<Said> {
+        let entry = &self.message.entry;
+        debug_assert_eq!(entry.kind(), Kind::Message);
+        let mut place = ledger.open(&self.scope).await?;
+        let beginning = Session {
+            id: entry.session_id.clone().unwrap_or_default(),
+            user_id: entry.speaker.as_ref().and_then(|speaker| speaker.user_id.clone()),
+            metadata: None,
+            created_at: entry.created_at,
+            expires_at: self.open_end,
+            fixed: false,
+        };
+        // A message that was stored under this key before is answered with what it did then.
+        let known = match same_key(ledger, place, &self.message).await? {
+            Ok(known) => known,
+            Err(error) => return Ok(Err(error)),
+        };
+        let begun = begin(ledger, place, &beginning).await?;
+        let row = sqlx::query("SELECT * FROM sessions WHERE scope = ? AND id = ?")
+            .bind(place.scope)
+            .bind(&beginning.id)
+            .fetch_one(&mut *ledger.connection)
+            .await?;
+        let mut session = rows::session(&row)?;
+        if let Some(inserted) = known {
+            return Ok(Ok(Said { session, begun, inserted }));
+        }
+        if session.fixed && session.ended(entry.created_at) {
+            return Ok(Err(StoreError::SessionEnded { id: session.id, at: session.expires_at }));
+        }
+        if !session.fixed && session.expires_at < self.open_end {
+            sqlx::query("UPDATE sessions SET expires_at = ? WHERE scope = ? AND id = ?")
+                .bind(self.open_end.0)
+                .bind(place.scope)
+                .bind(&session.id)
+                .execute(&mut *ledger.connection)
+                .await?;
+            session.expires_at = self.open_end;
+        }
+        let inserted = put(ledger, &mut place, &self.message).await?;
+        ledger.note(&self.scope, place);
+        Ok(Ok(Said { session, begun, inserted }))
+    }
 }

@@ -1,6 +1,7 @@
 //! Fetching from a real server on this machine.
 
 use super::*;
+use crate::outbound::Lookup;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
@@ -9,7 +10,8 @@ use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
 use futures::StreamExt;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// Serves the cases below; returns the port.
@@ -54,6 +56,7 @@ async fn serve() -> u16 {
 fn tool(allowed: &[&str], addresses: &'static [&'static str]) -> HttpFetch {
     let settings = HttpFetchSettings {
         allowed_hosts: allowed.iter().map(|host| (*host).to_owned()).collect(),
+        allow_private_addresses: false,
         max_bytes: 1000,
         timeout_seconds: 1,
     };
@@ -61,11 +64,11 @@ fn tool(allowed: &[&str], addresses: &'static [&'static str]) -> HttpFetch {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Box::pin(std::future::ready(Ok(addresses)))
     });
-    HttpFetch::with_lookup(&settings, lookup).expect("built")
+    HttpFetch::new(&settings, &Clients::with_lookup(lookup)).expect("built")
 }
 
 async fn fetch(tool: &HttpFetch, url: String) -> Result<Fetched, String> {
-    tool.execute(Fetch { url, method: Method::Get }).await.map_err(|failure| failure.0)
+    tool.execute(Fetch { url, method: Method::Get }, &Call::default()).await.map_err(|failure| failure.0)
 }
 
 #[tokio::test]
@@ -87,7 +90,7 @@ async fn documents_come_as_text_or_base64() {
     let missing = fetch(&tool, format!("{base}/missing")).await.expect("an answer all the same");
     assert_eq!((missing.status, missing.body.as_str()), (404, "no such thing"));
     let head = Fetch { url: format!("{base}/large"), method: Method::Head };
-    let head = tool.execute(head).await.expect("only the head");
+    let head = tool.execute(head, &Call::default()).await.expect("only the head");
     assert_eq!((head.bytes, head.headers.get("content-length").map(String::as_str)), (0, Some("2000")));
 }
 

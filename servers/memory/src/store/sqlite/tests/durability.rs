@@ -7,20 +7,30 @@ use std::process::{Command, Stdio};
 
 /// Tells this test executable, started once more, that it is the server that gets killed.
 const DIRECTORY: &str = "MEMORY_DURABILITY_DIRECTORY";
+/// Tells it the level of `synchronous`.
+const LEVEL: &str = "MEMORY_DURABILITY_LEVEL";
 const TEST: &str = "store::sqlite::tests::durability::what_was_acknowledged_survives_kill_9";
+
+fn level() -> Synchronous {
+    if std::env::var(LEVEL).as_deref() == Ok("normal") { Synchronous::Normal } else { Synchronous::Full }
+}
 
 /// Stores from several tasks at once until it is killed, and says what was acknowledged.
 async fn store_until_killed(directory: &Path) {
-    let store = Arc::new(open(directory).await);
+    let options = Options { synchronous: level(), ..Options::default() };
+    let store = Arc::new(SqliteStore::open(directory, &options).await.expect("opens"));
     let mut writers = Vec::new();
     for writer in 0..8 {
         let store = store.clone();
         writers.push(tokio::spawn(async move {
             for number in 0.. {
                 let agent = format!("agent{writer}");
-                store.insert_memory(memory(&agent, number, "kept for good")).await.expect("stored");
-                let said = Message { id: format!("s{writer}-{number}"), ..message(&agent, number) };
-                store.insert_message(said, Moment(number + 10)).await.expect("stored");
+                let scope = scope(&agent);
+                let kept = memory(number, &format!("kept for good: {number}"));
+                store.insert(&scope, vec![kept]).await.expect("stored");
+                let mut said = message("s", number);
+                said.entry.id = format!("said{number}");
+                store.say(&scope, said, Moment(number + 10)).await.expect("stored");
                 // One write to the pipe a line: the kill leaves no half of one.
                 let line = format!("acknowledged {agent} {number}\n");
                 std::io::stdout().write_all(line.as_bytes()).expect("the parent listens");
@@ -39,10 +49,11 @@ async fn what_was_acknowledged_survives_kill_9() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut all = HashSet::new();
-    for round in 0..3 {
+    for round in 0..4 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", TEST, "--nocapture"])
             .env(DIRECTORY, directory.path().join(round.to_string()))
+            .env(LEVEL, if round % 2 == 0 { "full" } else { "normal" })
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");
@@ -63,14 +74,10 @@ async fn what_was_acknowledged_survives_kill_9() {
         let store = open(&directory.path().join(round.to_string())).await;
         for write in &acknowledged {
             let (agent, number) = write.split_once(' ').unwrap();
-            let number: i64 = number.parse().unwrap();
-            let filter =
-                Filter { since: Some(Moment(number)), until: Some(Moment(number + 1)), ..Filter::default() };
-            let memories = store.recent(agent, &filter, 10).await.expect("reads").items;
-            assert_eq!(memories.len(), 1, "{agent} {number}");
-            let before = Before::Moment(Moment(number + 1));
-            let history = store.history(agent, Some(&before), 1).await.expect("reads").expect("a session");
-            assert_eq!(history.messages.items[0].created_at, Moment(number), "{agent} {number}");
+            let scope = scope(agent);
+            for id in [format!("m{number}"), format!("said{number}")] {
+                assert!(store.get(&scope, &id).await.expect("reads").is_some(), "{agent} {id}");
+            }
         }
         all.extend(acknowledged);
     }

@@ -1,0 +1,181 @@
+//! Settings that change while a server runs.
+//!
+//! [`Reloaded`] is the handle that a server and its handler share: [`Reloaded::current`] gives the settings as they
+//! are now, [`Reloaded::subscribe`] tells of changes. The kit follows the file by its content and on SIGHUP. All
+//! settings that can be taken over are taken over at once, or, when anything is wrong, none: the old ones
+//! stay, and log, metrics and health say why. Which settings those are is declared in `mcp-system-config`
+//! (`x-mcp-reload`); a change to any other is reported as one that needs a restart.
+
+mod follow;
+mod told;
+
+use crate::load::{Overrides, parse};
+use anyhow::Context;
+pub(crate) use follow::follow;
+use mcp_system_config::{ServerConfig, Settings, take_over};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+pub(crate) use told::{Told, Verdict};
+
+type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Check<S> = dyn Fn(&ServerConfig<S>) -> anyhow::Result<()> + Send + Sync;
+
+/// The settings of a server, as they are now. Clones share them.
+pub struct Reloaded<S: Settings>(Arc<Inner<S>>);
+
+struct Inner<S: Settings> {
+    current: watch::Sender<Arc<ServerConfig<S>>>,
+    source: Option<Source>,
+    checks: Mutex<Vec<Box<Check<S>>>>,
+}
+
+/// Where settings come from.
+struct Source {
+    file: PathBuf,
+    /// What the file held when the server began.
+    text: String,
+    environment: Box<Environment>,
+    overrides: Overrides,
+}
+
+impl<S: Settings> Clone for Reloaded<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Settings> fmt::Debug for Reloaded<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloaded").field("current", &self.current()).finish_non_exhaustive()
+    }
+}
+
+/// Settings that do not change.
+impl<S: Settings> From<ServerConfig<S>> for Reloaded<S> {
+    fn from(config: ServerConfig<S>) -> Self {
+        Self::new(config, None)
+    }
+}
+
+impl<S: Settings> Reloaded<S> {
+    fn new(config: ServerConfig<S>, source: Option<Source>) -> Self {
+        Self(Arc::new(Inner {
+            current: watch::Sender::new(Arc::new(config)),
+            source,
+            checks: Mutex::default(),
+        }))
+    }
+
+    /// Reads the file, when there is one, and lets the environment and the command line override it, now and
+    /// after each change of the file.
+    ///
+    /// # Errors
+    /// Names the file and the field, or the variable, that cannot be used.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        overrides: Overrides,
+    ) -> anyhow::Result<Self> {
+        let Some(path) = file else { return Ok(Self::new(parse(None, &environment, overrides)?, None)) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the settings {} cannot be read", path.display()))?;
+        let config = parse(Some(&text), &environment, overrides)
+            .with_context(|| format!("the settings {} are wrong", path.display()))?;
+        let source = Source { file: path.to_owned(), text, environment: Box::new(environment), overrides };
+        Ok(Self::new(config, Some(source)))
+    }
+
+    /// The settings as they are now.
+    pub fn current(&self) -> Arc<ServerConfig<S>> {
+        self.0.current.borrow().clone()
+    }
+
+    /// Tells of each change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ServerConfig<S>>> {
+        self.0.current.subscribe()
+    }
+
+    /// Has new settings checked by this before they are taken over: for what only the server itself can tell.
+    pub fn check(&self, check: impl Fn(&ServerConfig<S>) -> anyhow::Result<()> + Send + Sync + 'static) {
+        self.0.checks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(check));
+    }
+
+    /// The file that is followed.
+    pub(crate) fn file(&self) -> Option<(&Path, &str)> {
+        self.0.source.as_ref().map(|source| (&*source.file, &*source.text))
+    }
+
+    /// Takes over what the file holds now, and tells which fields need a restart instead.
+    ///
+    /// # Errors
+    /// Says what is wrong; nothing has changed then.
+    pub(crate) fn take(&self, text: &str) -> anyhow::Result<Vec<String>> {
+        let Some(source) = &self.0.source else { return Ok(Vec::new()) };
+        let wanted = parse(Some(text), &*source.environment, source.overrides)?;
+        let current = self.current();
+        let taken = take_over(&current, &wanted).context("the settings do not fit the present ones")?;
+        for check in self.0.checks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            check(&taken.config)?;
+        }
+        if taken.config != *current {
+            self.0.current.send_replace(Arc::new(taken.config));
+        }
+        Ok(taken.needs_restart)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::ensure;
+    use mcp_system_config::{LogLevel, OrchestratorSettings};
+
+    fn loaded(text: &str) -> Reloaded<OrchestratorSettings> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        let environment = |name: &str| (name == "MCP_FAILURE_THRESHOLD").then(|| "7".to_owned());
+        Reloaded::load(Some(file.path()), environment, Overrides { host: None, port: Some(4) })
+            .expect("loads")
+    }
+
+    #[test]
+    fn all_that_can_be_is_taken_over_at_once_and_overrides_hold() {
+        let settings = loaded("{listen: {port: 1}}");
+        let mut changes = settings.subscribe();
+        let restart = settings
+            .take("{listen: {port: 2, maxBodyBytes: 9}, log: {level: debug, format: human}, resilience: {failureThreshold: 1}}")
+            .expect("taken");
+        assert_eq!(restart, ["log.format"], "the port is the command line's");
+        assert!(changes.has_changed().expect("open"));
+        let now = changes.borrow_and_update().clone();
+        assert_eq!((now.log.level, now.listen.max_body_bytes, now.listen.port), (LogLevel::Debug, 9, 4));
+        assert_eq!(now.resilience.failure_threshold, 7, "the environment's");
+        settings.take("{log: {level: debug}, listen: {maxBodyBytes: 9}}").expect("taken");
+        assert!(!changes.has_changed().expect("open"), "nothing that matters is different");
+    }
+
+    #[test]
+    fn when_anything_is_wrong_nothing_changes() {
+        let settings = loaded("{}");
+        settings.check(|config| {
+            ensure!(config.settings.backends.len() < 2, "there are too many backends");
+            Ok(())
+        });
+        let before = settings.current();
+        for (text, said) in [
+            ("{log: {level: debug}, listen: {prot: 1}}", "prot"),
+            ("{log: {level: loud}}", "loud"),
+            ("[", ""),
+            (
+                "{log: {level: debug}, settings: {backends: [{name: a, url: b}, {name: c, url: d}]}}",
+                "too many backends",
+            ),
+        ] {
+            let error = format!("{:#}", settings.take(text).expect_err(text));
+            assert!(error.contains(said), "{error}");
+            assert_eq!(settings.current(), before);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Neural models beside the index: by an endpoint that can be made to fail, and by real weights.
+
+use super::tests::{capacity, search};
+use super::*;
+use crate::store::conformance::{memory, scope};
+use crate::store::sqlite::{Options, SqliteStore};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use mcp_system_config::{
+    EmbeddingSettings, EndpointEmbeddings, OnnxEmbeddings, RerankSettings, Resilience, Retry,
+};
+use mcp_system_tests::weights;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+#[derive(Default)]
+struct Endpoint {
+    dead: AtomicBool,
+    /// Texts that began as a question does.
+    queries: AtomicUsize,
+}
+
+/// The subject of a text, whatever its words. "two" is a wider model; poison is refused.
+async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Value>) -> Response {
+    if endpoint.dead.load(Ordering::SeqCst) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let texts: Vec<&str> =
+        body["input"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
+    let queries = texts.iter().filter(|text| text.starts_with("what")).count();
+    endpoint.queries.fetch_add(queries, Ordering::SeqCst);
+    if texts.iter().any(|text| text.contains("poison")) {
+        return (StatusCode::BAD_REQUEST, "refused").into_response();
+    }
+    let about =
+        |text: &str, words: &[&str]| f64::from(u8::from(words.iter().any(|word| text.contains(word))));
+    let vector = |text: &str| {
+        let mut vector =
+            vec![about(text, &["tea", "beverage"]), about(text, &["bicycle", "two wheels"]), 0.01];
+        if body["model"] == "two" {
+            vector.push(0.02);
+        }
+        vector
+    };
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| json!({"index": index, "embedding": vector(text)}))
+        .collect();
+    Json(json!({"data": data})).into_response()
+}
+
+struct Site {
+    _directory: TempDir,
+    engine: Arc<Engine<SqliteStore>>,
+    endpoint: Arc<Endpoint>,
+    url: String,
+    background: AbortHandle,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.background.abort();
+    }
+}
+
+impl Site {
+    async fn new() -> Self {
+        mcp_system_kit::install_crypto();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let endpoint = Arc::new(Endpoint::default());
+        let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(endpoint.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let directory = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
+        let engine = Arc::new(Engine::new(Arc::new(store), capacity(1 << 30)));
+        let background = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.embed_entries().await }
+        });
+        Self { _directory: directory, engine, endpoint, url, background: background.abort_handle() }
+    }
+
+    fn take(&self, model: &str) {
+        let endpoint =
+            EndpointEmbeddings { url: self.url.clone(), model: model.into(), ..Default::default() };
+        self.take_settings(&EmbeddingSettings { endpoint: Some(endpoint), ..Default::default() });
+    }
+
+    fn take_settings(&self, settings: &EmbeddingSettings) {
+        let retry = Retry { attempts: 1, min_backoff_milliseconds: 1, max_backoff_milliseconds: 2 };
+        let resilience = Resilience { failure_threshold: 1000, retry, ..Resilience::default() };
+        self.engine
+            .take_models(Neural::of(settings, &resilience, &|_| None, None).expect("usable").patient());
+    }
+
+    async fn store(&self, number: i64, content: &str) {
+        let drafts = vec![draft(memory(number, content).entry, None)];
+        let inserted = self.engine.store().insert(&scope("a"), drafts).await.expect("stored");
+        self.engine.wrote(&scope("a"), inserted[0].number);
+    }
+
+    /// Waits until only so many entries are without a vector of this model.
+    async fn embedded(&self, model: &str, but: usize) {
+        for _ in 0..2400 {
+            if self.engine.store().unembedded(model, 0, 10_000).await.expect("reads").len() == but {
+                return self.acknowledged().await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("entries stay without vectors of {model}: {:?}", self.engine.neural().failure());
+    }
+
+    /// Waits until what was written is acknowledged too: only from then on a search has to know it.
+    async fn acknowledged(&self) {
+        self.engine.store().keep_vectors(&scope("a"), "any", Vec::new()).await.expect("answers");
+    }
+
+    async fn best(&self, query: &str) -> Found {
+        let page = self.engine.search(&scope("a"), &search(query), Moment(0)).await.expect("searches");
+        page.items.into_iter().next().expect("something is found")
+    }
+}
+
+#[tokio::test]
+async fn entries_get_vectors_in_the_background_and_those_of_another_model_when_it_changes() {
+    let site = Site::new().await;
+    site.store(1, "Ada likes green tea").await;
+    site.store(2, "Bob rides his bicycle to work").await;
+    assert!(site.best("a beverage").await.parts.dense.abs() < f32::EPSILON, "there is no model");
+    site.take("one");
+    site.embedded("one", 0).await;
+    let best = site.best("which beverage").await;
+    assert_eq!((&*best.kept.entry.id, best.parts.dense > 0.0), ("m1", true));
+    assert_eq!(site.best("the thing on two wheels").await.kept.entry.id, "m2");
+    site.store(3, "The beverage of the house is oolong").await;
+    site.embedded("one", 0).await;
+
+    for number in 4..400 {
+        site.store(number, &format!("filler number {number}")).await;
+    }
+    site.take("two");
+    // Searches are answered all the while.
+    while !site.engine.store().unembedded("two", 0, 1).await.expect("reads").is_empty() {
+        assert_eq!(site.best("green tea").await.kept.entry.id, "m1");
+    }
+    site.embedded("two", 0).await;
+    let best = site.best("the thing on two wheels").await;
+    assert_eq!((&*best.kept.entry.id, best.parts.dense > 0.0), ("m2", true));
+    assert_eq!(site.engine.store().unembedded("one", 0, 1000).await.expect("reads").len(), 399);
+    assert!(site.engine.neural().embedded() >= 399);
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_costs_quality_and_no_answer() {
+    let site = Site::new().await;
+    site.take("one");
+    site.endpoint.dead.store(true, Ordering::SeqCst);
+    site.store(1, "Ada likes green tea").await;
+    let cached = async || {
+        let answer = site.engine.search_cached(&scope("a"), &search("green tea")).await.expect("answers");
+        (answer.0.items[0].parts.dense > 0.0, answer.1)
+    };
+    assert_eq!(cached().await, (false, false));
+    assert_eq!(cached().await, (false, false), "an answer without the model is not kept");
+    assert!(site.engine.neural().failure().expect("told in health").contains("503"));
+    site.endpoint.dead.store(false, Ordering::SeqCst);
+    site.embedded("one", 0).await;
+    assert_eq!(cached().await, (true, false));
+    assert_eq!(cached().await, (true, true));
+    assert_eq!(site.engine.neural().failure(), None);
+}
+
+#[tokio::test]
+async fn a_text_that_is_refused_keeps_no_other_from_its_vector() {
+    let site = Site::new().await;
+    for (number, text) in [(1, "green tea"), (2, "this is poison to the model"), (3, "a bicycle")] {
+        site.store(number, text).await;
+    }
+    site.take("one");
+    site.embedded("one", 1).await;
+    let left = site.engine.store().unembedded("one", 0, 9).await.expect("reads");
+    assert_eq!(left[0].content, "this is poison to the model");
+    assert_eq!(site.best("poison").await.kept.entry.id, "m2", "it is found by its words");
+}
+
+#[tokio::test]
+async fn a_query_that_comes_again_is_embedded_once() {
+    let site = Site::new().await;
+    site.take("one");
+    site.store(1, "green tea").await;
+    site.embedded("one", 0).await;
+    for _ in 0..5 {
+        assert!(site.best("what beverage").await.parts.dense > 0.0);
+    }
+    assert_eq!(site.endpoint.queries.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_changed_text_gets_another_vector() {
+    let site = Site::new().await;
+    site.take("one");
+    site.store(1, "green tea").await;
+    site.store(2, "something else").await;
+    site.embedded("one", 0).await;
+    let kept = site.engine.store().get(&scope("a"), "m2").await.expect("reads").expect("there");
+    let changed = draft(Entry { content: "a bicycle".into(), ..kept.entry }, None);
+    let place = (kept.number, kept.version);
+    site.engine.store().replace(&scope("a"), place, changed).await.expect("answers").expect("replaced");
+    site.engine.wrote(&scope("a"), kept.number);
+    site.embedded("one", 0).await;
+    assert_eq!(site.best("the thing on two wheels").await.kept.entry.id, "m2");
+}
+
+#[tokio::test]
+async fn real_weights_find_what_shares_no_word_and_look_twice() {
+    let site = Site::new().await;
+    for (number, text) in [
+        (1, "My sister adopted a kitten from the shelter."),
+        (2, "The quarterly report is due on Friday."),
+        (3, "We repainted the kitchen in light blue."),
+        (4, "He was diagnosed with a peanut allergy as a child."),
+    ] {
+        site.store(number, text).await;
+    }
+    let path = |path: std::path::PathBuf| path.to_str().expect("UTF-8").to_owned();
+    let settings = EmbeddingSettings {
+        onnx: Some(OnnxEmbeddings { path: path(weights::sentence_encoder().expect("installs")) }),
+        rerank: Some(RerankSettings {
+            path: path(weights::cross_encoder().expect("installs")),
+            candidates: 3,
+        }),
+        ..Default::default()
+    };
+    site.take_settings(&settings);
+    let neural = site.engine.neural();
+    site.embedded(neural.model().expect("a model"), 0).await;
+    let best = site.best("Which snacks are dangerous for him?").await;
+    assert_eq!(best.kept.entry.id, "m4");
+    assert!(best.parts.dense > 0.0 && best.judgement.is_some(), "{best:?}");
+    let page = site.engine.search(&scope("a"), &search("family pets"), Moment(0)).await.expect("searches");
+    assert_eq!(page.items[0].kept.entry.id, "m1");
+    assert!(page.items.iter().filter(|found| found.judgement.is_some()).count() <= 3);
+    assert!(page.items.is_sorted_by(|a, b| a.score >= b.score), "{:?}", page.items);
+}

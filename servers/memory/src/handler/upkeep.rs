@@ -1,0 +1,170 @@
+//! The tools of upkeep: optimising, counting, caches, health.
+
+use super::answers::{Cleared, HealthReport, Merge, Optimisation as Answer};
+use super::{Failure, MemoryHandler, new_id, scope, tenant};
+use crate::arguments::{
+    self, CacheKind, ClearCache, GetMemoryStatistics, Nothing, Optimisation, OptimizeMemoryStorage,
+};
+use crate::engine::Rules;
+use crate::model::Statistics;
+use crate::moment::Moment;
+use crate::store::Store;
+use rmcp::handler::server::wrapper::{Json, Parameters};
+use rmcp::model::Extensions;
+use rmcp::{tool, tool_router};
+
+/// Merges that an answer names.
+const NAMED: usize = 100;
+
+#[tool_router(router = upkeep, vis = "pub(super)")]
+impl<S: Store> MemoryHandler<S> {
+    #[tool(
+        title = "Optimize the memory",
+        description = "Merge memories that say the same, and put away old ones of little importance. Nothing is deleted: \
+                       action undo brings back what a run put away, action purge deletes it for good, action preview only \
+                       tells what would be done.",
+        annotations(
+            read_only_hint = false,
+            destructive_hint = true,
+            idempotent_hint = true,
+            open_world_hint = false
+        )
+    )]
+    async fn optimize_memory_storage(
+        &self,
+        Parameters(input): Parameters<OptimizeMemoryStorage>,
+        extensions: Extensions,
+    ) -> Result<Json<Answer>, Failure> {
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let run_id = arguments::optional("run_id", input.run_id)?;
+        let mut answer = Answer {
+            run_id: run_id.clone(),
+            summary: String::new(),
+            examined: 0,
+            merged: 0,
+            aged_out: 0,
+            restored: 0,
+            purged: 0,
+            merges: Vec::new(),
+        };
+        match input.action {
+            Optimisation::Undo => {
+                answer.restored = self.store.unarchive(&scope, run_id.as_deref()).await?;
+                answer.summary = format!("{} memories were brought back", answer.restored);
+            }
+            Optimisation::Purge => {
+                answer.purged = self.store.purge(&scope, run_id.as_deref()).await?;
+                answer.summary = format!("{} memories were deleted for good", answer.purged);
+            }
+            action => {
+                let rules = arguments::rules(
+                    input.compact_threshold,
+                    input.archive_below,
+                    input.archive_after_days,
+                    Moment::now(),
+                )?;
+                self.optimise(&scope, rules, action == Optimisation::Preview, &mut answer).await?;
+            }
+        }
+        Ok(Json(answer))
+    }
+
+    #[tool(
+        title = "Get statistics of the memory",
+        description = "Count what is stored, of one agent or of all: memories by type, conversations, \
+                       messages, sessions, the oldest and the newest memory, and the bytes on disk.",
+        annotations(read_only_hint = true, open_world_hint = false)
+    )]
+    async fn get_memory_statistics(
+        &self,
+        Parameters(input): Parameters<GetMemoryStatistics>,
+        extensions: Extensions,
+    ) -> Result<Json<Statistics>, Failure> {
+        let agent_id = arguments::optional("agent_id", input.agent_id)?;
+        let tenant = tenant(&extensions);
+        Ok(Json(self.store.statistics(&tenant, agent_id.as_deref(), Moment::now()).await?))
+    }
+
+    #[tool(
+        title = "Clear the caches",
+        description = "Forget cached answers and memories. Never needed for right answers: a write makes them unused.",
+        annotations(
+            read_only_hint = false,
+            destructive_hint = false,
+            idempotent_hint = true,
+            open_world_hint = false
+        )
+    )]
+    async fn clear_cache(
+        &self,
+        Parameters(input): Parameters<ClearCache>,
+        extensions: Extensions,
+    ) -> Result<Json<Cleared>, Failure> {
+        let tenant = tenant(&extensions);
+        let (search, memory) = match input.cache_type {
+            CacheKind::Search => (true, false),
+            CacheKind::Memory => (false, true),
+            CacheKind::All => (true, true),
+        };
+        Ok(Json(Cleared {
+            search: if search { self.engine.clear_searches(&tenant) } else { 0 },
+            memory: if memory { self.engine.clear_memories(&tenant) } else { 0 },
+        }))
+    }
+
+    #[tool(
+        title = "Check the memory's health",
+        description = "Whether the store answers, and how indexes and caches serve.",
+        annotations(read_only_hint = true, open_world_hint = false)
+    )]
+    async fn health_check(
+        &self,
+        Parameters(Nothing {}): Parameters<Nothing>,
+    ) -> Result<Json<HealthReport>, Failure> {
+        let error = self.store.check().await.err();
+        let report = self.engine.report();
+        Ok(Json(HealthReport {
+            status: if error.is_some() { "degraded" } else { "healthy" },
+            version: env!("CARGO_PKG_VERSION"),
+            store_error: error.map(|error| error.to_string()),
+            indexes: report.scopes,
+            index_bytes: report.index_bytes,
+            search_cache: report.searches.into(),
+            memory_cache: report.memories.into(),
+        }))
+    }
+}
+
+impl<S: Store> MemoryHandler<S> {
+    async fn optimise(
+        &self,
+        scope: &crate::model::Scope,
+        rules: Rules,
+        preview: bool,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let plan = self.engine.plan(scope, rules).await?;
+        answer.examined = plan.examined;
+        answer.merged = plan.merged.len() as u64;
+        answer.aged_out = plan.aged_out.len() as u64;
+        let named = plan.merged.iter().take(NAMED);
+        answer.merges = named
+            .map(|(merged, stays)| Merge { memory_id: merged.clone(), merged_into: stays.clone() })
+            .collect();
+        let what = format!("{} duplicates, {} old and unimportant", answer.merged, answer.aged_out);
+        if preview {
+            answer.summary = format!("{what} of {} memories would be put away", answer.examined);
+        } else if plan.archivals.is_empty() {
+            answer.summary = format!("{} memories, nothing to do", answer.examined);
+        } else {
+            let run_id = new_id();
+            let done = self.engine.carry_out(scope, &run_id, &plan).await?;
+            answer.summary = format!(
+                "{} of {} memories were put away ({what}); action undo with this run_id brings them back",
+                done.archived, answer.examined
+            );
+            answer.run_id = Some(run_id);
+        }
+        Ok(())
+    }
+}

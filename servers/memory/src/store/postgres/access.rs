@@ -1,0 +1,241 @@
+//! How the database is reached: a pool with a bound, a circuit breaker, and repetition of what is safe to repeat.
+//!
+//! A read, and a transaction that certainly was not committed, is tried again. When the connection is lost while a
+//! commit is under way, the database itself is asked what became of the transaction: only then it is acknowledged
+//! or tried again.
+
+use super::turn::{Turn, Write};
+use crate::model::Scope;
+use crate::store::StoreError;
+use mcp_system_config::{Resilience, Retry};
+use mcp_system_kit::breaker::{Breaker, State};
+use mcp_system_kit::retry::{retry, waits};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// The way to the database.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) pool: PgPool,
+    breaker: Breaker,
+    retry: RwLock<Retry>,
+}
+
+/// What went wrong, and whether it can be tried again.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The database did not work; nothing was changed.
+    Outage(sqlx::Error),
+    /// The connection was lost during a commit, and the database cannot be asked what became of it.
+    Unknown(sqlx::Error),
+    /// Two transactions were in each other's way; nothing was changed.
+    Conflict(sqlx::Error),
+    /// It is for the caller to hear.
+    Final(StoreError),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::WorkerCrashed => Self::Outage(error),
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some(code) if is_outage(code) => Self::Outage(error),
+                Some("40001" | "40P01") => Self::Conflict(error),
+                _ => Self::Final(StoreError::of_postgres(error)),
+            },
+            _ => Self::Final(StoreError::of_postgres(error)),
+        }
+    }
+}
+
+/// SQLSTATE classes and codes of a database that is not there, ending, or not yet begun.
+fn is_outage(code: &str) -> bool {
+    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "53300" | "25006")
+}
+
+impl Trouble {
+    const fn may_repeat(&self) -> bool {
+        matches!(self, Self::Outage(_) | Self::Conflict(_))
+    }
+
+    const fn is_outage(&self) -> bool {
+        matches!(self, Self::Outage(_) | Self::Unknown(_) | Self::Final(StoreError::Unreachable { .. }))
+    }
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Outage(error) => Self::Unreachable(Arc::new(error)),
+            Trouble::Unknown(error) => Self::Uncertain(Arc::new(error)),
+            Trouble::Conflict(error) => Self::of_postgres(error),
+            Trouble::Final(error) => error,
+        }
+    }
+}
+
+impl StoreError {
+    pub(super) fn of_postgres(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            // disk_full; or a limit that an administrator set.
+            sqlx::Error::Database(database)
+                if matches!(database.code().as_deref(), Some("53100" | "53400")) =>
+            {
+                Self::Full(Arc::new(error))
+            }
+            _ => Self::Database(Arc::new(error)),
+        }
+    }
+}
+
+impl Access {
+    pub(super) fn new(pool: PgPool, breaker: Breaker, retry: Retry) -> Self {
+        Self { pool, breaker, retry: RwLock::new(retry) }
+    }
+
+    /// Puts other limits into force.
+    pub(super) fn take_resilience(&self, resilience: &Resilience) {
+        self.breaker.set_limits(resilience.into());
+        *self.retry.write().unwrap_or_else(PoisonError::into_inner) = resilience.retry.clone();
+    }
+
+    fn retry(&self) -> Retry {
+        self.retry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The state of the circuit breaker before the database.
+    pub(super) fn circuit_breaker(&self) -> State {
+        self.breaker.state()
+    }
+
+    /// Tries to read; see [`Attempts`].
+    pub(super) fn attempts(&self) -> Attempts<'_> {
+        Attempts { access: self, waits: Box::new(waits(&self.retry())) }
+    }
+
+    /// Writes in one transaction, that of a scope.
+    pub(super) async fn write<W: Write>(&self, scope: &Scope, write: &W) -> Result<W::Written, StoreError> {
+        let once = || async { self.admitted(self.transact(scope, write)).await };
+        Ok(retry(&self.retry(), Trouble::may_repeat, once).await?)
+    }
+
+    async fn transact<W: Write>(&self, scope: &Scope, write: &W) -> Result<W::Written, Trouble> {
+        let mut connection = self.connection().await?;
+        let Some(mut turn) = Turn::begin(&mut connection, scope, W::OPENS).await? else {
+            return Ok(W::nothing());
+        };
+        let written = match write.apply(&mut turn).await? {
+            Ok(written) => written,
+            Err(refused) => {
+                turn.give_up().await?;
+                return Err(Trouble::Final(refused));
+            }
+        };
+        let (transaction, id) = turn.close().await?;
+        match transaction.commit().await {
+            Ok(()) => Ok(written),
+            Err(error) => match Trouble::from(error) {
+                Trouble::Outage(error) => self.what_became_of(id, error).await.map(|()| written),
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    /// Whether a transaction was committed whose answer was lost.
+    async fn what_became_of(&self, id: Option<String>, error: sqlx::Error) -> Result<(), Trouble> {
+        let Some(id) = id else { return Err(Trouble::Outage(error)) };
+        let ask = || async {
+            let mut connection = self.connection().await?;
+            let status: Option<String> = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)")
+                .bind(&id)
+                .fetch_one(&mut *connection)
+                .await?;
+            match status.as_deref() {
+                // The old connection's session has not ended yet.
+                Some("in progress") => Err(Trouble::Outage(sqlx::Error::WorkerCrashed)),
+                status => Ok(status.map(str::to_owned)),
+            }
+        };
+        match retry(&self.retry(), Trouble::may_repeat, ask).await {
+            Ok(Some(status)) if status == "committed" => Ok(()),
+            Ok(Some(_)) => Err(Trouble::Outage(error)),
+            Ok(None) | Err(_) => Err(Trouble::Unknown(error)),
+        }
+    }
+
+    async fn admitted<T>(&self, doing: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        if let Err(wait) = self.breaker.admit() {
+            return Err(Trouble::Final(StoreError::LeftAlone { wait }));
+        }
+        let outcome = doing.await;
+        self.report(&outcome);
+        outcome
+    }
+
+    /// Tells the breaker what came of a try.
+    fn report<T>(&self, outcome: &Result<T, Trouble>) {
+        match outcome {
+            Err(trouble) if trouble.is_outage() => self.breaker.fail(),
+            // Nobody was asked: that tells nothing of the database.
+            Err(Trouble::Final(
+                StoreError::Busy { .. } | StoreError::LeftAlone { .. } | StoreError::Closed,
+            )) => {}
+            _ => self.breaker.succeed(),
+        }
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Trouble> {
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(connection),
+            Err(sqlx::Error::PoolTimedOut) => {
+                let max = self.pool.options().get_max_connections();
+                let all_in_use = self.pool.size() >= max && self.pool.num_idle() == 0;
+                if all_in_use {
+                    return Err(Trouble::Final(StoreError::Busy { connections: max }));
+                }
+                // It waited long enough already: not to be tried again.
+                Err(Trouble::Final(StoreError::Unreachable(Arc::new(sqlx::Error::PoolTimedOut))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Tries that follow each other until one succeeds, or until it makes no sense to go on.
+pub(super) struct Attempts<'a> {
+    access: &'a Access,
+    waits: Box<dyn Iterator<Item = Duration> + Send + 'a>,
+}
+
+impl Attempts<'_> {
+    /// A connection for the next try.
+    pub(super) async fn connection(&mut self) -> Result<PoolConnection<Postgres>, Trouble> {
+        self.access.breaker.admit().map_err(|wait| Trouble::Final(StoreError::LeftAlone { wait }))?;
+        self.access.connection().await
+    }
+
+    /// Whether this is the end; otherwise waits for the time of the next try.
+    pub(super) async fn judge<T>(
+        &mut self,
+        outcome: Result<T, Trouble>,
+    ) -> ControlFlow<Result<T, StoreError>> {
+        self.access.report(&outcome);
+        match outcome {
+            Err(trouble) if trouble.may_repeat() => match self.waits.next() {
+                Some(wait) => {
+                    tokio::time::sleep(wait).await;
+                    ControlFlow::Continue(())
+                }
+                None => ControlFlow::Break(Err(trouble.into())),
+            },
+            outcome => ControlFlow::Break(outcome.map_err(StoreError::from)),
+        }
+    }
+}

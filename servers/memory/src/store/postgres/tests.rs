@@ -1,0 +1,292 @@
+//! The store on a real PostgreSQL: what every store must do, and what a database that fails must not take.
+
+mod elsewhere;
+
+use super::*;
+use crate::store::conformance::{self, memory, scope};
+use mcp_system_config::Retry;
+use mcp_system_tests::databases::{self, Database, Relay};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn database(fsync: &str) -> Database {
+    databases::postgres(&[("fsync", fsync), ("synchronous_commit", fsync)]).expect("a PostgreSQL")
+}
+
+pub(crate) fn options(url: &str) -> Options {
+    let retry = Retry { attempts: 10, min_backoff_milliseconds: 20, max_backoff_milliseconds: 500 };
+    let resilience =
+        Resilience { failure_threshold: 1000, recovery_seconds: 1, retry, ..Resilience::default() };
+    // The machine that tests run on may be busy.
+    let patience = Duration::from_mins(1);
+    Options {
+        url: url.to_owned(),
+        password: None,
+        pool: Pool { min_size: 1, max_size: 6 },
+        patience,
+        resilience,
+        weaviate: None,
+    }
+}
+
+async fn open(url: &str) -> PostgresStore {
+    PostgresStore::open(&options(url)).await.expect("opens")
+}
+
+/// A database of its own within one server.
+fn another(server: &str, name: &str) -> String {
+    databases::sql(server, &format!("CREATE DATABASE {name}")).expect("made");
+    format!("{}/{name}", server.strip_suffix("/postgres").expect("a URL"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_what_every_store_must_do() {
+    let server = database("off");
+    let count = AtomicUsize::new(0);
+    conformance::all(async || {
+        let name = format!("d{}", count.fetch_add(1, Ordering::Relaxed));
+        open(&another(server.url(), &name)).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_character_comes_back() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    let strange = Scope::new("t\0\u{10FFFE}", "a\u{10FFFE}0");
+    let mut draft = memory(1, "\0 nul \u{10FFFE} '&|!:*()\\ \u{1F600}");
+    draft.entry.context = serde_json::json!({"\0": ["\0", 1e300, 0.1]}).as_object().cloned();
+    draft.entry.session_id = Some("s\0".into());
+    draft.idempotency_key = Some("k\0".into());
+    store.insert(&strange, vec![draft.clone()]).await.expect("stored");
+    assert_eq!(store.get(&strange, "m1").await.expect("reads").expect("there").entry, draft.entry);
+    assert!(store.insert(&strange, vec![draft]).await.expect("answered")[0].duplicate);
+    assert_eq!(store.scopes(None, 9).await.expect("lists"), std::slice::from_ref(&strange));
+    // A content beyond what a tsvector holds is kept as well.
+    let long = (0..300_000).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
+    store.insert(&strange, vec![memory(2, &long)]).await.expect("stored");
+    let filter = Filter::default();
+    let wanted = Wanted { text: "'&| w17 !(", dense: None, filter: &filter, limit: 5 };
+    let found = store.candidates(&strange, &wanted).await.expect("finds").expect("has an index");
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_finds_by_words_and_by_vectors() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    let a = scope("a");
+    let texts = ["the harbour crane lifts ninety tons", "a recipe for soup", "ships wait at the quay"];
+    let drafts = (1..).zip(texts).map(|(number, text)| memory(number, text)).collect();
+    let inserted = store.insert(&a, drafts).await.expect("stored");
+    store.insert(&scope("b"), vec![memory(1, "another crane")]).await.expect("stored");
+    let vectors = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]];
+    let vectors = inserted.iter().zip(vectors);
+    let vectors =
+        vectors.map(|(it, values)| Vector { number: it.number, version: it.version, values: values.into() });
+    store.keep_vectors(&a, "m'odel", vectors.collect()).await.expect("kept");
+    let filter = Filter::default();
+    let find = async |text, dense: Option<&[f32]>, filter: &Filter, limit| {
+        let wanted = Wanted { text, dense: dense.map(|vector| ("m'odel", vector)), filter, limit };
+        let mut found = store.candidates(&scope("a"), &wanted).await.expect("finds").expect("has an index");
+        found.sort_by_key(|offered| offered.number);
+        let place = |number| inserted.iter().position(|it| it.number == number).expect("of this scope");
+        found.iter().map(|it| place(it.number)).collect::<Vec<_>>()
+    };
+    assert_eq!(find("which cranes lift", None, &filter, 5).await, [0]);
+    assert_eq!(find("nothing alike", Some(&[0.9, 0.1]), &filter, 2).await, [0, 2]);
+    assert_eq!(find("soup", Some(&[0.9, 0.1]), &filter, 1).await, [0, 1]);
+    let late = Filter { since: Some(Moment(2)), ..Filter::default() };
+    assert_eq!(find("crane soup", Some(&[1.0, 0.0]), &late, 1).await, [1, 2]);
+    let plan = databases::sql(
+        server.url(),
+        "SET enable_seqscan = off; EXPLAIN SELECT number FROM mcp_memory.vectors WHERE model = 'm''odel'
+         ORDER BY vector::vector(2) <=> '[1,0]'::vector(2) LIMIT 1",
+    );
+    assert!(plan.expect("explains").contains("Index Scan using vectors_"), "HNSW is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_go_back_by_a_version_and_forward_again() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    store.insert(&scope("a"), vec![memory(1, "kept")]).await.expect("stored");
+    store.close().await;
+    migrate(server.url(), PRESENT - 1).await.expect("goes back");
+    assert_eq!(
+        databases::sql(server.url(), "SELECT content FROM mcp_memory.entries").expect("reads"),
+        "kept"
+    );
+    let store = open(server.url()).await;
+    let filter = Filter::default();
+    let wanted = Wanted { text: "kept", dense: None, filter: &filter, limit: 5 };
+    assert_eq!(store.candidates(&scope("a"), &wanted).await.expect("finds").expect("an index").len(), 1);
+    databases::sql(server.url(), "UPDATE mcp_memory.migration SET version = 99").expect("set");
+    let error = PostgresStore::open(&options(server.url())).await.expect_err("newer");
+    assert!(format!("{error:#}").contains("have version 99"), "{error:#}");
+    assert!(migrate(server.url(), 99).await.is_err());
+}
+
+/// Writers on two replicas go on while `disturb` does its worst; then every acknowledged write is there, once.
+async fn nothing_acknowledged_is_lost(urls: [&str; 2], disturb: impl AsyncFnOnce()) -> PostgresStore {
+    let stores = [Arc::new(open(urls[0]).await), Arc::new(open(urls[1]).await)];
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let done = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let (store, acknowledged, done) =
+                (stores[writer % 2].clone(), acknowledged.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut number = 0;
+                while done.load(Ordering::SeqCst) == 0 {
+                    number += 1;
+                    let mut draft = memory(number, &format!("word {number} of {writer}"));
+                    draft.entry.id = format!("{writer}-{number}");
+                    let id = draft.entry.id.clone();
+                    if store.insert(&scope("a"), vec![draft]).await.is_ok() {
+                        acknowledged.lock().expect("a lock").push(id);
+                    }
+                }
+            })
+        })
+        .collect();
+    disturb().await;
+    // Until it works again.
+    let before = acknowledged.lock().expect("a lock").len();
+    while acknowledged.lock().expect("a lock").len() < before + 50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    done.store(1, Ordering::SeqCst);
+    for writer in writers {
+        writer.await.expect("ends");
+    }
+    let [store, other] = stores.map(|store| Arc::into_inner(store).expect("ours alone"));
+    other.close().await;
+    let acknowledged = acknowledged.lock().expect("a lock").clone();
+    let mut found = HashSet::new();
+    let mut after = 0;
+    loop {
+        let page = store.export_entries(&scope("a"), after, 1000).await.expect("reads");
+        let Some((last, _)) = page.last() else { break };
+        after = last.number;
+        for (kept, _) in page {
+            assert!(found.insert(kept.entry.id.clone()), "{} is there twice", kept.entry.id);
+        }
+    }
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !found.contains(*id)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged are lost: {lost:?}", lost.len(), acknowledged.len());
+    let version = store.version(&scope("a")).await.expect("reads");
+    assert_eq!(version, found.len() as u64, "a version for each, without gaps");
+    eprintln!("{} acknowledged, {} found", acknowledged.len(), found.len());
+    store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_killed_loses_nothing() {
+    let mut server = database("on");
+    let url = server.url().to_owned();
+    nothing_acknowledged_is_lost([&url, &url], async || {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::task::block_in_place(|| server.kill().and_then(|()| server.start()))
+                .expect("killed and started");
+        }
+        tokio::task::block_in_place(|| server.restart()).expect("restarted");
+    })
+    .await
+    .close()
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_lose_nothing() {
+    let server = database("on");
+    let relay = Relay::before(server.url()).expect("a relay");
+    let url = relay.in_url(server.url()).expect("a URL");
+    nothing_acknowledged_is_lost([&url, server.url()], async || {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            relay.cut_open();
+        }
+        relay.cut();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        relay.mend();
+    })
+    .await
+    .close()
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_and_ends_by_itself() {
+    let mut server = database("off");
+    let mut options = options(server.url());
+    options.patience = Duration::from_secs(1);
+    options.resilience = Resilience {
+        failure_threshold: 2,
+        recovery_seconds: 1,
+        retry: Retry { attempts: 2, min_backoff_milliseconds: 1, max_backoff_milliseconds: 2 },
+        ..Resilience::default()
+    };
+    let store = PostgresStore::open(&options).await.expect("opens");
+    tokio::task::block_in_place(|| server.stop()).expect("stopped");
+    let mut told = Vec::new();
+    while store.circuit_breaker() != Some(State::Open) {
+        told.push(store.insert(&scope("a"), vec![memory(1, "x")]).await.expect_err("no database"));
+    }
+    assert!(told.iter().all(|error| matches!(error, StoreError::Unreachable(_))), "{told:?}");
+    let refused = store.check().await.expect_err("left alone");
+    assert!(matches!(refused, StoreError::LeftAlone { .. }), "{refused}");
+    tokio::task::block_in_place(|| server.start()).expect("started");
+    while store.insert(&scope("a"), vec![memory(1, "x")]).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(store.size(&scope("a")).await.expect("counts"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_url_comes_from_a_file_or_a_variable_and_the_password_may_stand_apart() {
+    let server = database("off");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{}\n", server.url())).expect("written");
+    let mut settings = PostgresSettings { url_file: Some(file.path().into()), ..PostgresSettings::default() };
+    let of = |settings: &PostgresSettings| Options::of(settings, &Resilience::default(), |_| None);
+    assert_eq!(of(&settings).expect("a URL").url, server.url());
+    settings.url_file = None;
+    let error = of(&settings).expect_err("not set").to_string();
+    assert!(error.contains("MCP_POSTGRES_URL") && error.contains("urlFile"), "{error}");
+
+    let (before, after) = server.url().split_once('@').expect("a URL with a password");
+    let (user, password) = before.rsplit_once(':').expect("a password");
+    let apart = Options { password: Some(password.into()), ..options(&format!("{user}@{after}")) };
+    PostgresStore::open(&apart).await.expect("opens").check().await.expect("works");
+    let error = PostgresStore::open(&options("postgres//secret")).await.expect_err("no URL");
+    assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_used_up_says_so() {
+    let server = database("off");
+    let mut options = options(server.url());
+    options.pool = Pool { min_size: 1, max_size: 2 };
+    options.patience = Duration::from_secs(1);
+    let store = PostgresStore::open(&options).await.expect("opens");
+    let held =
+        [store.access.pool.acquire().await.expect("one"), store.access.pool.acquire().await.expect("two")];
+    let error = store.check().await.expect_err("none left");
+    assert!(matches!(error, StoreError::Busy { connections: 2 }), "{error}");
+    assert_eq!(store.circuit_breaker(), Some(State::Closed), "the database is well");
+    drop(held);
+    store.check().await.expect("one is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_closes_though_its_database_is_gone() {
+    let mut server = database("off");
+    let store = open(server.url()).await;
+    store.insert(&scope("a"), vec![memory(1, "one")]).await.expect("stored");
+    server.kill().expect("killed");
+    let closing = tokio::time::timeout(Duration::from_mins(1), store.close());
+    closing.await.expect("it does not wait for a database that is not there");
+}

@@ -1,0 +1,158 @@
+//! What a caller may rely on: what was put in is found, what was taken out is not, and nothing else changes anything.
+
+use mcp_system_retrieval::{Analysis, Hit, Index, Query};
+use proptest::prelude::*;
+
+const ALL: fn(&u32) -> bool = |_| true;
+const EVEN_HANDED: fn(&u32) -> f32 = |_| 1.0;
+
+fn index(texts: &[&str]) -> Index<u32> {
+    let mut index = Index::new();
+    for (key, text) in (0u32..).zip(texts) {
+        index.insert(u64::from(key), None, &Analysis::of(text, None), None, key);
+    }
+    index
+}
+
+fn keys(index: &Index<u32>, query: &str) -> Vec<u64> {
+    index.search(&Query::of(query), ALL, EVEN_HANDED).iter().map(|hit| hit.key).collect()
+}
+
+#[test]
+fn words_and_meaning_both_find() {
+    let index = index(&[
+        "The invoice of March was paid late",
+        "Her puppy sleeps in the kitchen",
+        "Deploys happen on Tuesdays",
+    ]);
+    assert_eq!(keys(&index, "paying invoices")[0], 0);
+    assert_eq!(keys(&index, "what dog does she have?")[0], 1);
+    assert_eq!(keys(&index, "when do we release?")[0], 2);
+}
+
+#[test]
+fn the_parts_add_up_to_the_score() {
+    let index = index(&["tea with milk", "tea with lemon", "milk"]);
+    let hits = index.search(&Query::of("tea milk"), ALL, |key| if *key == 1 { 0.5 } else { 1.0 });
+    assert_eq!(hits.len(), 3);
+    for Hit { score, parts, .. } in hits {
+        let sum = parts.lexical + parts.vector + parts.soft + parts.dense + parts.neighbours;
+        assert!((sum * parts.weight - score).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn what_is_not_accepted_is_neither_found_nor_compared_with() {
+    let index = index(&["red tea", "green tea", "black tea and cake"]);
+    let hits = index.search(&Query::of("tea"), |key| *key != 0, EVEN_HANDED);
+    assert!(hits.iter().all(|hit| hit.key != 0));
+    assert_eq!(hits.len(), 2);
+}
+
+#[test]
+fn a_neighbour_of_a_good_answer_is_found_in_its_group_only() {
+    let answer = "Last spring, near the lake";
+    let build = |group: Option<u64>| {
+        let mut index = Index::new();
+        let texts = ["Where did you buy the violin?", answer, "Nice weather today"];
+        for (key, text) in (0u32..).zip(texts) {
+            index.insert(u64::from(key), group, &Analysis::of(text, None), None, key);
+        }
+        index.insert(9, Some(7), &Analysis::of("Bread is sold near the station", None), None, 9);
+        index
+    };
+    let place = |index: &Index<u32>| keys(index, "violin bought where").iter().position(|key| *key == 1);
+    assert_eq!(place(&build(Some(1))), Some(1), "right after the question that it answers");
+    assert!(place(&build(None)).is_none_or(|place| place > 1));
+}
+
+#[test]
+fn a_replaced_entry_keeps_its_place_among_its_neighbours() {
+    let mut index = Index::new();
+    for (key, text) in (0u32..).zip(["one violin", "two", "three"]) {
+        index.insert(u64::from(key), Some(1), &Analysis::of(text, None), None, key);
+    }
+    index.insert(1, Some(1), &Analysis::of("twelve", None), None, 1);
+    assert_eq!(keys(&index, "violin"), [0, 1, 2], "nearer to the hit is better");
+    assert!(index.remove(1));
+    assert!(!index.remove(1));
+    assert_eq!(keys(&index, "violin"), [0, 2]);
+    assert_eq!((index.len(), index.get(1), index.get(2)), (2, None, Some(&2)));
+}
+
+#[test]
+fn a_neural_vector_finds_what_words_do_not() {
+    let mut index = Index::new();
+    for (key, text) in (0u32..).zip(["alpha", "beta", "gamma"]) {
+        let mut vector = vec![0.0; 8];
+        vector[key as usize] = 1.0;
+        index.insert(u64::from(key), None, &Analysis::of(text, None), Some(&vector), key);
+    }
+    index.insert(3, None, &Analysis::of("delta", None), None, 3);
+    let mut query = Query::of("something else");
+    query.dense = Some(vec![0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(index.search(&query, ALL, EVEN_HANDED)[0].key, 2);
+}
+
+#[test]
+fn nothing_is_found_in_nothing_or_by_nothing() {
+    assert!(keys(&index(&[]), "tea").is_empty());
+    assert!(keys(&index(&["tea"]), " ?! ").is_empty());
+    let mut none = Query::of("tea");
+    none.limit = 0;
+    assert!(index(&["tea"]).search(&none, ALL, EVEN_HANDED).is_empty());
+    assert!(keys(&index(&["tea"]), "xylophone").is_empty(), "what has nothing in common is no hit");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u8, Option<u8>, usize),
+    Remove(u8),
+}
+
+const TEXTS: [&str; 6] =
+    ["red tea", "green tea with milk", "a long walk by the lake", "lake", "", "the invoice was paid"];
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (any::<u8>(), prop::option::of(0u8..3), 0..TEXTS.len())
+            .prop_map(|(key, group, text)| Step::Insert(key, group, text)),
+        any::<u8>().prop_map(Step::Remove),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However it came about, an index finds the words of what it holds, and nothing that it does not hold.
+    #[test]
+    fn an_index_holds_what_was_inserted_and_not_removed(steps in prop::collection::vec(step(), 0..1200)) {
+        let mut index = Index::new();
+        let mut expected = std::collections::BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Insert(key, group, text) => {
+                    let analysis = Analysis::of(TEXTS[text], None);
+                    index.insert(key.into(), group.map(u64::from), &analysis, None, u32::from(key));
+                    expected.insert(u64::from(key), text);
+                }
+                Step::Remove(key) => {
+                    prop_assert_eq!(index.remove(key.into()), expected.remove(&u64::from(key)).is_some());
+                }
+            }
+        }
+        prop_assert_eq!(index.len(), expected.len());
+        let mut query = Query::of("lake");
+        query.limit = 1000;
+        let hits = index.search(&query, ALL, EVEN_HANDED);
+        for hit in &hits {
+            prop_assert!(expected.contains_key(&hit.key));
+            prop_assert!(hit.score.is_finite() && hit.score <= 1.0 + 1e-4);
+        }
+        for (key, text) in expected {
+            if TEXTS[text].contains("lake") {
+                prop_assert!(hits.iter().any(|hit| hit.key == key), "{key} is not found");
+            }
+        }
+    }
+}

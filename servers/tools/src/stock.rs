@@ -1,0 +1,227 @@
+//! What outlives one registry: caches, connections, measures. Registries are made of it, at the start and
+//! whenever settings change.
+
+#[cfg(test)]
+mod tests;
+
+use crate::builtin;
+use crate::cache::Store;
+use crate::databases::Databases;
+use crate::declared;
+use crate::files::Files;
+use crate::guards::{self, Guards};
+use crate::outbound::Clients;
+use crate::registry::Registry;
+use anyhow::Context;
+use futures::future::join_all;
+use mcp_system_config::{Resilience, ToolsSettings};
+use mcp_system_kit::breaker::State;
+use mcp_system_kit::guarded::Guarded;
+use mcp_system_kit::{Dependencies, Dependency, Metrics};
+use mcp_system_user_tools::{Compiled, Finding, compile};
+use prometheus::IntGaugeVec;
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a variable of the environment is looked up.
+pub(crate) type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Shared by all registries of a server; clones share it.
+#[derive(Clone)]
+pub(crate) struct Stock {
+    pub(crate) store: Arc<Store>,
+    pub(crate) measures: builtin::Measures,
+    pub(crate) clients: Clients,
+    pub(crate) environment: Environment,
+    pub(crate) guards: Guards,
+    user_tools: IntGaugeVec,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What the present registry stands on.
+#[derive(Clone, Default)]
+struct Held {
+    databases: Arc<Databases>,
+    files: Option<Arc<Files>>,
+    declared: usize,
+    findings: Vec<Finding>,
+    /// Servers elsewhere that the settings name: their guards are all that is known of them.
+    elsewhere: Vec<&'static str>,
+}
+
+impl Stock {
+    pub(crate) fn new(settings: &ToolsSettings, metrics: &Metrics) -> anyhow::Result<Self> {
+        let environment: Environment = Arc::new(|name| std::env::var(name).ok());
+        Self::with_environment(settings, metrics, environment)
+    }
+
+    pub(crate) fn with_environment(
+        settings: &ToolsSettings,
+        metrics: &Metrics,
+        environment: Environment,
+    ) -> anyhow::Result<Self> {
+        let user_tools = metrics
+            .gauge("user_tools", "Tools that the settings declare, by whether they can be called", &["state"])
+            .context("the gauge of user tools")?;
+        let guards = Guards::new(Resilience::default(), metrics);
+        Ok(Self {
+            store: Arc::new(Store::new(&settings.cache, &*environment, &guards)?),
+            measures: builtin::Measures::new(metrics)?,
+            clients: Clients::default(),
+            environment,
+            guards,
+            user_tools,
+            held: Arc::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All tools that these settings give. What is wrong with a setting leaves out the tools that need it, and is
+    /// told in log, health and metrics.
+    pub(crate) fn registry(&self, settings: &ToolsSettings) -> anyhow::Result<Registry> {
+        let Compiled { tools, databases: locations, web_search, mut findings } =
+            compile(settings, &|path| Some(std::fs::read_to_string(path).map_err(|error| error.to_string())));
+        let before = self.lock().clone();
+        self.store.resize(settings.cache.max_entries);
+        let mut databases = Databases::default();
+        for database in &settings.databases {
+            let Some(location) = locations.get(&database.name) else { continue };
+            if let Err(message) =
+                databases.add(database, location, &before.databases, &self.guards, &*self.environment)
+            {
+                findings.push(Finding { path: format!("databases[{}]", database.name), tool: None, message });
+            }
+        }
+        let databases = Arc::new(databases);
+        let files = Files::open(&settings.file_search, before.files.as_ref());
+        let mut registry = Registry::default();
+        builtin::add(&mut registry, self, settings, &databases, files.as_ref(), web_search)?;
+        let declared = tools.len();
+        findings.extend(declared::add(&mut registry, self, tools, &databases));
+        let refused = findings.iter().filter(|finding| finding.path.starts_with("userTools")).count();
+        for finding in &findings {
+            tracing::error!(setting = finding.path, tool = finding.tool, "{}", finding.message);
+        }
+        let set = |state: &str, count: usize| {
+            self.user_tools.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set("refused", refused);
+        set("offered", registry.entries().count().saturating_sub(builtin::COUNT));
+        let elsewhere = [
+            (guards::AI, settings.ai.base_url.is_some()),
+            (guards::WEB_SEARCH, settings.web_search.is_some()),
+        ];
+        let elsewhere: Vec<_> =
+            elsewhere.into_iter().filter_map(|(name, named)| named.then_some(name)).collect();
+        let kept: Vec<String> =
+            databases.iter().map(|opened| guards::database(&opened.settings.name)).collect();
+        self.guards.keep(|name| {
+            name == guards::CACHE || elsewhere.contains(&name) || kept.iter().any(|kept| kept == name)
+        });
+        *self.lock() = Held { databases, files, declared, findings, elsewhere };
+        Ok(registry)
+    }
+
+    /// Has `/health` show what there is now.
+    pub(crate) fn show(&self, dependencies: &Dependencies) {
+        let parts = self.dependencies();
+        for name in [guards::AI, guards::CACHE, "databases", "settings", guards::WEB_SEARCH] {
+            if parts.iter().all(|(part, _)| *part != name) {
+                dependencies.remove(name);
+            }
+        }
+        for (name, part) in parts {
+            dependencies.insert(name, part);
+        }
+    }
+
+    /// What `/health` shows of it.
+    pub(crate) fn dependencies(&self) -> Vec<(&'static str, Part)> {
+        let held = self.lock().clone();
+        let part = |kind| Part { stock: self.clone(), kind };
+        let mut parts = Vec::new();
+        if !held.databases.is_empty() {
+            parts.push(("databases", part(Kind::Databases)));
+        }
+        if matches!(*self.store, Store::Redis(_)) {
+            parts.push((guards::CACHE, part(Kind::Cache)));
+        }
+        parts.extend(held.elsewhere.iter().map(|name| (*name, part(Kind::Elsewhere(self.guards.of(name))))));
+        if held.declared > 0 || !held.findings.is_empty() {
+            parts.push(("settings", part(Kind::Settings)));
+        }
+        parts
+    }
+}
+
+/// A part of a server's health.
+pub(crate) struct Part {
+    stock: Stock,
+    kind: Kind,
+}
+
+enum Kind {
+    Cache,
+    Databases,
+    /// It may cost something to ask, so only what came of calls tells how it is.
+    Elsewhere(Arc<Guarded>),
+    Settings,
+}
+
+impl Dependency for Part {
+    async fn check(&self) -> Result<(), String> {
+        let errors = match &self.kind {
+            Kind::Elsewhere(guarded) if guarded.state() == State::Open => {
+                return Err("it failed several times in a row and is left alone for a while".into());
+            }
+            Kind::Elsewhere(_) => Vec::new(),
+            Kind::Cache => return self.stock.store.check().await,
+            Kind::Databases => {
+                let databases = self.stock.lock().databases.clone();
+                let checks = databases.iter().map(|database| async { database.check().await.err() });
+                join_all(checks).await.into_iter().flatten().collect::<Vec<_>>()
+            }
+            Kind::Settings => self.stock.lock().findings.iter().map(ToString::to_string).collect(),
+        };
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+    }
+
+    fn circuit_breaker(&self) -> Option<State> {
+        match &self.kind {
+            Kind::Cache => self.stock.store.circuit_breaker(),
+            // The worst of them all.
+            Kind::Databases => {
+                let databases = self.stock.lock().databases.clone();
+                databases.iter().filter_map(|database| database.circuit_breaker()).max()
+            }
+            Kind::Elsewhere(guarded) => Some(guarded.state()),
+            Kind::Settings => None,
+        }
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        let mut details = Map::new();
+        match self.kind {
+            Kind::Settings => {
+                details.insert("declared_tools".into(), self.stock.lock().declared.into());
+            }
+            Kind::Databases => {
+                let databases = self.stock.lock().databases.clone();
+                let states: Map<_, _> = databases
+                    .iter()
+                    .filter_map(|opened| {
+                        Some((opened.settings.name.clone(), opened.circuit_breaker()?.name().into()))
+                    })
+                    .collect();
+                if !states.is_empty() {
+                    details.insert("circuit_breakers".into(), states.into());
+                }
+            }
+            Kind::Cache | Kind::Elsewhere(_) => {}
+        }
+        details
+    }
+}

@@ -1,0 +1,70 @@
+//! Neural models, taken over by a server that runs: real weights, a real process, its settings changed as the operator
+//! changes them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use mcp_system_tests::single::Single;
+use mcp_system_tests::weights;
+use mcp_system_tests::wire::{Client, Place};
+use serde_json::json;
+
+use crate::group::{Group, Scenario, same};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+pub(crate) fn group() -> Group {
+    let scenarios = vec![Scenario::new("are_taken_over_without_a_restart_and_bad_ones_are_not", taken_over)];
+    Group { name: "models", scenarios, shared: Vec::new() }
+}
+
+fn taken_over() -> Result<()> {
+    let (encoder, reranker) = (weights::sentence_encoder()?, weights::cross_encoder()?);
+    let server = Single::start("memory", "settings: {}")?;
+    let process = server.pid()?;
+    let mut client = Client::http(&Place::of(&server.url())?)?;
+    for content in [
+        "My sister adopted a kitten from the shelter.",
+        "The quarterly report is due on Friday.",
+        "He was diagnosed with a peanut allergy as a child.",
+    ] {
+        client.call("store_memory", &json!({"agent_id": "a", "content": content}))?;
+    }
+    same("a search without a model", &dense(&mut client)?, &(0.0, false))?;
+
+    let embeddings = format!(
+        "{{onnx: {{path: '{}'}}, rerank: {{path: '{}', candidates: 2}}}}",
+        encoder.display(),
+        reranker.display()
+    );
+    server.configure(&format!("settings: {{embeddings: {embeddings}}}"))?;
+    let start = Instant::now();
+    while dense(&mut client)?.0 <= 0.0 {
+        ensure!(start.elapsed() < PATIENCE, "the model takes no part: {}", server.health()?);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    ensure!(dense(&mut client)?.1, "the best was not looked at once more");
+    ensure!(server.health()?.contains("\"models\""), "health does not tell of models");
+
+    server.configure("settings: {embeddings: {onnx: {path: /no/such/weights.onnx}}}")?;
+    let start = Instant::now();
+    while !server.health()?.contains("/no/such/weights.onnx") {
+        if start.elapsed() > PATIENCE {
+            bail!("health does not tell why settings were refused: {}", server.health()?);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    ensure!(dense(&mut client)?.0 > 0.0, "the models of before do not work any more");
+    same("the process", &server.pid()?, &process)
+}
+
+/// What the neural model adds to the best hit's score, and whether that got a second look. A fresh query each time
+/// would cost a run of the model; this one is kept.
+fn dense(client: &mut Client) -> Result<(f64, bool)> {
+    let search = json!({"agent_id": "a", "query": "which snacks are dangerous for him", "explain": true});
+    let result = client.call("search_memories", &search)?.result()?;
+    let best = &result["structuredContent"]["memories"][0];
+    let explanation = best["explanation"].as_object().context("no explanation")?;
+    let dense = explanation["dense"].as_f64().context("no part of the neural model")?;
+    Ok((dense, explanation.contains_key("judgement")))
+}
