@@ -17,7 +17,7 @@ test-fast:
 
 # Format, and let clippy look at everything
 lint:
-    cargo fmt --all && cargo clippy --workspace --all-targets -- -D warnings
+    cargo fmt --all && cargo clippy --workspace --all-targets --profile bench -- -D warnings
 
 # Write the CRD that the types give
 crd:
@@ -33,4 +33,4 @@ cluster *ARGS:
 
 # Accept changed snapshots
 accept:
-    INSTA_UPDATE=always cargo test --workspace -- --skip cluster:: --skip laptop:: --skip clients::
+    cargo build --release --workspace && INSTA_UPDATE=always cargo test --workspace --profile bench -- --skip cluster:: --skip laptop:: --skip clients::

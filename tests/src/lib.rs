@@ -47,7 +47,8 @@
 //! # Beside the cluster
 //! [`laptop`] runs a system with `mcp-system up`, [`clients`] are the official MCP SDKs, [`databases`] are a real
 //! PostgreSQL, Weaviate and Redis, [`weights`] those of real models, [`conformance`] is the official conformance suite;
-//! [`endpoint`] stands in for what costs money to ask. The scenarios that use all of this are one test binary: `cargo test --test system`, with `-- laptop` for one group.
+//! [`endpoint`] stands in for what costs money to ask. The scenarios that use all of this are one test binary:
+//! `cargo test --workspace --profile bench --test system`, with `-- laptop` for one group.
 
 mod cache;
 pub mod clients;

@@ -1,8 +1,8 @@
 //! Every test that needs a whole system, in one process, one after the other: it owns the ports and processes of the
 //! laptop and the one cluster of the machine.
 //!
-//! Takes the arguments of `cargo test`: `cargo test --test system -- laptop` runs one group. What a scenario needs and
-//! does not find fails it and says what to install; no scenario is skipped.
+//! Takes the arguments of `cargo test`: `cargo test --workspace --profile bench --test system -- laptop` runs one group.
+//! What a scenario needs and does not find fails it and says what to install; no scenario is skipped.
 //!
 //! A group is a file with a function `group()`, named in the list below. What its scenarios share is made when the
 //! first of them needs it and ended after the last of all, even when one panics ([`group::Shared`]). Scenarios run on

@@ -16,6 +16,7 @@ use crate::queue::Queue;
 use crate::reconcile::Context as Look;
 use crate::watch::{self, Scope, Sink};
 use anyhow::Context;
+use futures::future::BoxFuture;
 use kube::Client;
 use mcp_system_plan::Target;
 use std::sync::Arc;
@@ -32,12 +33,22 @@ const GRACE: Duration = Duration::from_secs(8);
 /// # Errors
 /// What keeps it from starting, and the loss of the lease: the process has to end then, since another
 /// operator acts now.
-pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-    options.check()?;
-    // An error says only that a provider is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::try_default().await.context("there is no cluster to be reached")?;
-    run_with(client, options, shutdown).await
+pub fn run(
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    running(options, Box::pin(shutdown))
+}
+
+// Boxed: an `async fn` would be compiled once more in each crate that awaits it.
+fn running(options: Options, shutdown: BoxFuture<'static, ()>) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        options.check()?;
+        // An error says only that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_default().await.context("there is no cluster to be reached")?;
+        run_with(client, options, shutdown).await
+    })
 }
 
 async fn run_with(

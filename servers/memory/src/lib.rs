@@ -24,13 +24,13 @@ pub use arguments::{Limits, Unusable};
 use cache::Bounds;
 use engine::{Capacity, Engine};
 pub use handler::MemoryHandler;
-use mcp_system_config::{MemorySettings, ServerConfig, Settings};
+use mcp_system_config::{MemorySettings, PostgresSettings, ServerConfig, Settings};
 use mcp_system_kit::breaker::State;
-use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, until_other};
+use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, Serving, Shutdown, until_other};
 use mcp_system_weaviate::Weaviate;
 use moving::Moved;
 use neural::Neural;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -40,28 +40,52 @@ use tokio::net::UnixListener;
 
 /// Serves until `shutdown` resolves: from a PostgreSQL database where the settings name one, otherwise from the
 /// embedded store in the directory `data`.
-pub async fn serve(
+pub fn serve(
     settings: impl Into<Reloaded<MemorySettings>>,
     data: &Path,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Serving {
+    let data = data.to_owned();
+    serving(settings.into(), data, Box::pin(shutdown))
+}
+
+fn serving(settings: Reloaded<MemorySettings>, data: PathBuf, shutdown: Shutdown) -> Serving {
+    Box::pin(async move {
+        let config = settings.current();
+        match &config.settings.postgres {
+            Some(database) => serve_from_postgres(settings, &config, database, shutdown).await,
+            None => serve_embedded(settings, &config, &data, shutdown).await,
+        }
+    })
+}
+
+async fn serve_embedded(
+    settings: Reloaded<MemorySettings>,
+    config: &ServerConfig<MemorySettings>,
+    data: &Path,
+    shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let settings = settings.into();
-    let config = settings.current();
-    let Some(database) = &config.settings.postgres else {
-        let options = Options {
-            pool: config.settings.pool.clone(),
-            synchronous: config.settings.synchronous,
-            batch: config.settings.batch_size as usize,
-            max_pages: None,
-        };
-        let store = SqliteStore::open(data, &options).await.context("the store cannot be used")?;
-        let intake = intake::listen(data)
-            .inspect_err(|error| {
-                tracing::warn!("backups are taken in only while this server is stopped: {error:#}");
-            })
-            .ok();
-        return run(settings, store, intake, Dependencies::default(), shutdown).await;
+    let options = Options {
+        pool: config.settings.pool.clone(),
+        synchronous: config.settings.synchronous,
+        batch: config.settings.batch_size as usize,
+        max_pages: None,
     };
+    let store = SqliteStore::open(data, &options).await.context("the store cannot be used")?;
+    let intake = intake::listen(data)
+        .inspect_err(|error| {
+            tracing::warn!("backups are taken in only while this server is stopped: {error:#}");
+        })
+        .ok();
+    run(settings, store, intake, Dependencies::default(), shutdown).await
+}
+
+async fn serve_from_postgres(
+    settings: Reloaded<MemorySettings>,
+    config: &ServerConfig<MemorySettings>,
+    database: &PostgresSettings,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let options = postgres::Options::of(database, &config.resilience, variable)?;
     let store = PostgresStore::open(&options).await.context("the store cannot be used")?;
     let dependencies = Dependencies::default();
@@ -76,12 +100,12 @@ pub async fn serve(
         }
     };
     // Whoever started this process starts it again: connections to two databases must never stand side by side.
-    let shutdown = async move {
+    let shutdown = Box::pin(async move {
         tokio::select! {
             () = shutdown => {}
             () = url_changed => tracing::info!("the URL of the database is another one: ending, to begin anew with it"),
         }
-    };
+    });
     run(settings, store, None, dependencies, shutdown).await
 }
 
@@ -126,7 +150,7 @@ async fn run<S: Store>(
     store: S,
     intake: Option<UnixListener>,
     dependencies: Dependencies,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let store = Arc::new(store);
     let config = settings.current();

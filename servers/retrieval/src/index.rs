@@ -207,11 +207,7 @@ impl<A> Index<A> {
         let (mut scores, close) = self.scores(query, &accepted);
         // These have a chance; what stands around them is all that is looked at from here on.
         let candidates = self.with_around(&close);
-        for slot in self.with_around(&candidates) {
-            if !accepted(slot as usize) {
-                scores.own[slot as usize] = 0.0;
-            }
-        }
+        scores.settle(&self.with_around(&candidates), &close, &accepted);
         let own = |slot: u32| scores.own[slot as usize];
         let around = |slot: u32| {
             let side = |links| chain(slot, links).map(own);
@@ -238,7 +234,7 @@ impl<A> Index<A> {
         best.sorted().into_iter().map(hit).collect()
     }
 
-    /// The scores of every slot, and the slots that got the close look.
+    /// The scores of every slot, not yet settled, and the slots that got the close look.
     fn scores(&self, query: &Query, accepted: &impl Fn(usize) -> bool) -> (Scores, Vec<u32>) {
         let lexical = self.lexical.scores(&query.analysis.terms);
         let vector = self.vectors.cosines(&query.analysis.vector);
@@ -262,9 +258,9 @@ impl<A> Index<A> {
         };
         let mut scores =
             Scores { own: Vec::new(), lexical, vector, dense, soft: FxHashMap::default(), weights };
-        let firsts = scores.sums(first);
+        scores.own = scores.sums(first);
         let mut close = Best::new(CLOSE.max(query.limit));
-        for (block, firsts) in firsts.chunks(BLOCK).enumerate() {
+        for (block, firsts) in scores.own.chunks(BLOCK).enumerate() {
             if !close.wants(highest(firsts)) {
                 continue;
             }
@@ -275,13 +271,9 @@ impl<A> Index<A> {
             }
         }
         let close: Vec<u32> = close.sorted().into_iter().map(|(_, slot)| slot).collect();
-        scores.own = scores.sums(weights);
         let tokens = self.weighted(&query.analysis.tokens);
         let soft = soft::scores(&tokens, close.iter().map(|&slot| self.tokens(slot)));
         scores.weights.soft /= highest(&soft).max(f32::MIN_POSITIVE);
-        for (&slot, &soft) in close.iter().zip(&soft) {
-            scores.own[slot as usize] += soft * scores.weights.soft;
-        }
         scores.soft = close.iter().copied().zip(soft).collect();
         (scores, close)
     }
@@ -460,7 +452,7 @@ impl<A> Index<A> {
 
 /// The scores of one search.
 struct Scores {
-    /// What each slot has of itself: all kinds, weighted.
+    /// What each slot has of itself: words and meaning alike at first; all kinds, weighted, once settled.
     own: Vec<f32>,
     lexical: Vec<f32>,
     vector: Vec<f32>,
@@ -482,6 +474,23 @@ impl Scores {
             *sum += dense.max(0.0) * weights.dense;
         }
         sums
+    }
+
+    /// Settles what these slots have of themselves, which is nothing for those that are not accepted; all others are
+    /// left as they are. `close` are those that got the close look.
+    fn settle(&mut self, slots: &[u32], close: &[u32], accepted: &impl Fn(usize) -> bool) {
+        let Weights { lexical, vector, dense, soft } = self.weights;
+        for slot in slots.iter().map(|&slot| slot as usize) {
+            self.own[slot] = if accepted(slot) {
+                let plain = self.lexical[slot] * lexical + self.vector[slot].max(0.0) * vector;
+                plain + self.dense.get(slot).map_or(0.0, |cosine| cosine.max(0.0) * dense)
+            } else {
+                0.0
+            };
+        }
+        for slot in close {
+            self.own[*slot as usize] += self.soft[slot] * soft;
+        }
     }
 
     /// Whether an entry has anything to do with the query by itself.

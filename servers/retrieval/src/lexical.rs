@@ -81,6 +81,7 @@ impl Lexical {
             reason = "a mean, not an account"
         )]
         let mean = ((self.words / self.lengths.len() as f64) as f32).max(f32::MIN_POSITIVE);
+        let (base, by_length) = (K1 * (1.0 - B), K1 * B / mean);
         for postings in terms.iter().filter_map(|(term, _)| self.postings.get(term)) {
             let postings = postings.as_slice();
             let having = count(postings.len());
@@ -88,8 +89,7 @@ impl Lexical {
             for posting in postings {
                 let slot = (posting >> COUNT_BITS) as usize;
                 let times = count((posting & u32::from(MOST_HALVES)) as usize) / 2.0;
-                let length = self.lengths[slot] / mean;
-                scores[slot] += rarity * times / (times + K1 * (1.0 - B + B * length));
+                scores[slot] += rarity * times / (times + base + by_length * self.lengths[slot]);
             }
         }
         scores

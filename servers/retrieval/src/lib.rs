@@ -5,7 +5,7 @@
 //!
 //! 1. `lexical` scores every entry by BM25, `vectors` by the cosine of the mean vectors;
 //! 2. `soft` looks closer at the best few hundred: how well is each token of the query met by some token of the
-//!    entry;
+//!    entry (`near` knows which are near to which);
 //! 3. `fusion` adds the three, each divided by its best value, and lets the entries around a good one, in the same
 //!    conversation, take part.
 //!
@@ -17,6 +17,7 @@ mod fold;
 mod fusion;
 mod index;
 mod lexical;
+mod near;
 mod part;
 mod soft;
 mod table;

@@ -76,6 +76,16 @@ impl Table {
         self.rows.len()
     }
 
+    /// The vectors of all tokens.
+    pub(crate) const fn rows(&self) -> &'static [Vector] {
+        self.rows
+    }
+
+    /// One over the length of each of them.
+    pub(crate) fn inverse_norms(&self) -> &[f32] {
+        &self.inverse_norms
+    }
+
     /// The vector of one token, and one over its length.
     pub(crate) fn row(&self, token: Token) -> Option<(&'static Vector, f32)> {
         let token = usize::from(token);

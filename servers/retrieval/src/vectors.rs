@@ -55,12 +55,15 @@ impl Rows {
     pub(crate) fn cosines(&self, vector: &[i8]) -> Vec<f32> {
         let mut cosines = vec![0.0; self.inverse_norms.len()];
         if vector.len() == self.width && self.width > 0 {
-            for (part, cosines) in self.parts.iter().zip(cosines.chunks_mut(self.rows_of_part())) {
-                dots(vector, part.bytes(), cosines);
-            }
             let own = inverse_norm(vector);
-            for (cosine, norm) in cosines.iter_mut().zip(&self.inverse_norms) {
-                *cosine *= own * norm;
+            let norms = self.inverse_norms.chunks(self.rows_of_part());
+            for ((part, cosines), norms) in
+                self.parts.iter().zip(cosines.chunks_mut(self.rows_of_part())).zip(norms)
+            {
+                dots(vector, part.bytes(), cosines);
+                for (cosine, norm) in cosines.iter_mut().zip(norms) {
+                    *cosine *= own * norm;
+                }
             }
         }
         cosines

@@ -1,7 +1,6 @@
 //! Clients of the cluster: kubectl, Helm, and any other program in its network.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -46,12 +45,6 @@ impl Cluster {
     /// Helm, to be given arguments.
     pub fn helm_command(&self) -> Result<Command> {
         self.own_or_found("helm")
-    }
-
-    /// Where the built Helm lies, for tests that need no cluster. It is built if need be.
-    pub fn helm_program() -> Result<PathBuf> {
-        parts::ensure(&[parts::HELM])?;
-        parts::program("helm")
     }
 
     /// Runs kubectl and gives what it printed; what it complained about is the error.

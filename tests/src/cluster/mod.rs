@@ -161,7 +161,6 @@ impl Cluster {
     pub fn install_prometheus(&self) -> Result<String> {
         self.ours()?;
         self.reach(Stage::All)?;
-        parts::ensure(parts::FOR_PROMETHEUS)?;
         step("Prometheus", addons::prometheus::install)?;
         Ok(format!("http://{}:9090", addons::prometheus::ADDRESS))
     }
@@ -253,9 +252,6 @@ fn parts_for(stage: Stage) -> Result<()> {
     parts::ensure(parts::FOR_CONTROL_PLANE)?;
     if stage >= Stage::Node {
         parts::ensure(parts::FOR_NODE)?;
-    }
-    if stage >= Stage::All {
-        parts::ensure(parts::FOR_DNS)?;
     }
     Ok(())
 }

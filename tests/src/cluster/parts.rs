@@ -1,8 +1,8 @@
 //! The programs of the cluster, and of a database beside it, built from Go modules once and kept.
 //!
-//! Each tool has a `go.mod` of its own under `tests/tools`, because their dependencies clash. What it builds lies in
-//! a folder whose name holds a hash of `go.mod`, `go.sum` and the build flags: a changed version is built anew, an
-//! unchanged one costs nothing.
+//! Each tool has a `go.mod` of its own under `tests/tools`; those whose dependencies do not clash share one. What it
+//! builds lies in a folder whose name holds a hash of its files and the build flags: a changed version is built anew,
+//! an unchanged one costs nothing.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::{layout, network, process};
 #[derive(Debug)]
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
-    /// Go packages and what we call their programs.
+    /// Go packages and what we call their programs. `./` begins one of our own, which is its `main.go` alone.
     programs: &'static [(&'static str, &'static str)],
     tags: &'static str,
     ldflags: &'static str,
@@ -29,29 +29,36 @@ pub(crate) struct Tool {
 
 const STRIPPED: &str = "-s -w";
 
-const ETCD: Tool = Tool {
-    name: "etcd",
-    programs: &[("go.etcd.io/etcd/server/v3", "etcd"), ("go.etcd.io/etcd/etcdctl/v3", "etcdctl")],
-    tags: "",
-    ldflags: STRIPPED,
-    manifests: None,
-};
-
+/// All that is made with Kubernetes' libraries stands in one module: they are half of what there is to compile, and with
+/// one version of them that is done once. The tags leave the clouds' service discoveries out of Prometheus.
 const KUBERNETES: Tool = Tool {
     name: "kubernetes",
     programs: &[
+        ("go.etcd.io/etcd/server/v3", "etcd"),
         ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
         ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
         ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
         ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
         ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
         ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+        ("helm.sh/helm/v4/cmd/helm", "helm"),
+        ("./coredns", "coredns"),
+        ("./pause", "pause"),
+        ("github.com/prometheus-operator/prometheus-operator/cmd/operator", "prometheus-operator"),
+        (
+            "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+            "prometheus-config-reloader",
+        ),
+        ("github.com/prometheus/prometheus/cmd/prometheus", "prometheus"),
     ],
-    tags: "",
+    tags: "remove_all_sd,enable_kubernetes_sd",
     // Without these the API server reports no version. They follow the version in go.mod.
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 \
               -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
-    manifests: None,
+    manifests: Some((
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd",
+    )),
 };
 
 const CONTAINERD: Tool = Tool {
@@ -66,50 +73,6 @@ const CONTAINERD: Tool = Tool {
     manifests: None,
 };
 
-pub(crate) const HELM: Tool = Tool {
-    name: "helm",
-    programs: &[("helm.sh/helm/v4/cmd/helm", "helm")],
-    tags: "",
-    ldflags: STRIPPED,
-    manifests: None,
-};
-
-const PAUSE: Tool =
-    Tool { name: "pause", programs: &[(".", "pause")], tags: "", ldflags: STRIPPED, manifests: None };
-
-const COREDNS: Tool = Tool {
-    name: "coredns",
-    programs: &[("github.com/coredns/coredns", "coredns")],
-    tags: "",
-    ldflags: STRIPPED,
-    manifests: None,
-};
-
-const PROMETHEUS_OPERATOR: Tool = Tool {
-    name: "prometheus-operator",
-    programs: &[
-        ("github.com/prometheus-operator/prometheus-operator/cmd/operator", "prometheus-operator"),
-        (
-            "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
-            "prometheus-config-reloader",
-        ),
-    ],
-    tags: "",
-    ldflags: STRIPPED,
-    manifests: Some((
-        "github.com/prometheus-operator/prometheus-operator",
-        "example/prometheus-operator-crd",
-    )),
-};
-
-const PROMETHEUS: Tool = Tool {
-    name: "prometheus",
-    programs: &[("github.com/prometheus/prometheus/cmd/prometheus", "prometheus")],
-    tags: "",
-    ldflags: STRIPPED,
-    manifests: None,
-};
-
 const WEAVIATE: Tool = Tool {
     name: "weaviate",
     programs: &[("github.com/weaviate/weaviate/cmd/weaviate-server", "weaviate-server")],
@@ -118,19 +81,15 @@ const WEAVIATE: Tool = Tool {
     manifests: None,
 };
 
-/// What an API server that answers needs, and the clients.
-pub(crate) const FOR_CONTROL_PLANE: &[Tool] = &[ETCD, KUBERNETES, HELM];
+/// What an API server that answers needs, the clients, and what runs as pods.
+pub(crate) const FOR_CONTROL_PLANE: &[Tool] = &[KUBERNETES];
 /// What running pods takes.
-pub(crate) const FOR_NODE: &[Tool] = &[CONTAINERD, PAUSE];
-/// Names inside the cluster.
-pub(crate) const FOR_DNS: &[Tool] = &[COREDNS];
-/// Metrics.
-pub(crate) const FOR_PROMETHEUS: &[Tool] = &[PROMETHEUS_OPERATOR, PROMETHEUS];
+pub(crate) const FOR_NODE: &[Tool] = &[CONTAINERD];
 /// What the servers of this project talk to, beside the cluster.
 pub(crate) const FOR_DATABASES: &[Tool] = &[WEAVIATE];
 
 fn all() -> impl Iterator<Item = &'static Tool> {
-    [FOR_CONTROL_PLANE, FOR_NODE, FOR_DNS, FOR_PROMETHEUS, FOR_DATABASES].into_iter().flatten()
+    [FOR_CONTROL_PLANE, FOR_NODE, FOR_DATABASES].into_iter().flatten()
 }
 
 /// Builds everything that is not built yet.
@@ -164,15 +123,14 @@ pub(crate) fn report() -> Result<Vec<(&'static str, bool, PathBuf)>> {
 }
 
 fn folder(tool: &Tool) -> Result<PathBuf> {
+    let own = tool.programs.iter().filter(|(package, _)| package.starts_with("./"));
+    let files = ["go.mod".into(), "go.sum".into()]
+        .into_iter()
+        .chain(own.map(|(package, _)| format!("{package}/main.go")));
     let mut hash = Sha256::new();
-    for file in ["go.mod", "go.sum", "main.go"] {
+    for file in files {
         let path = layout::tools().join(tool.name).join(file);
-        match std::fs::read(&path) {
-            Ok(bytes) => hash.update(&bytes),
-            // A module without dependencies has no go.sum, one without own code no main.go.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file != "go.mod" => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        hash.update(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     hash.update(arguments(tool).join(" "));
     let hash = hash.finalize();
@@ -268,7 +226,6 @@ fn rename_program(folder: &Path, package: &str, name: &str) -> Result<()> {
         .find(|part| {
             !part.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
         })
-        .filter(|part| *part != ".")
         .unwrap_or(name);
     if built == name {
         return Ok(());

@@ -191,6 +191,9 @@ impl Wanted {
 
 /// The factor that recency and importance make, at most 1.
 fn weight(attributes: &Attributes, search: &Search, now: Moment) -> f32 {
+    if search.recency_weight <= 0.0 && search.importance_weight <= 0.0 {
+        return 1.0;
+    }
     #[allow(clippy::cast_precision_loss, reason = "days, not microseconds, count")]
     let days = (now.0.saturating_sub(attributes.created_at)).max(0) as f64 / DAY;
     let recency = 0.5_f64.powf(days / HALF_LIFE_DAYS);

@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 
-use crate::cluster::{access, images, network, parts};
+use crate::cluster::{access, images, network};
 
 const IMAGE: &str = "mcp-system.test/coredns:1";
 
 /// Installs it; `wait` tells when it answers.
 pub(crate) fn install() -> Result<()> {
-    parts::ensure(parts::FOR_DNS)?;
     images::import(&images::program_image(IMAGE, &["coredns"])?)?;
     let values = [("DNS_IMAGE", IMAGE), ("DNS_IP", network::DNS_IP)];
     access::apply(&super::fill(include_str!("../manifests/dns.yaml"), &values))

@@ -11,14 +11,13 @@ const OPERATOR_IMAGE: &str = "mcp-system.test/prometheus-operator:1";
 const RELOADER_IMAGE: &str = "mcp-system.test/prometheus-config-reloader:1";
 const PROMETHEUS_IMAGE: &str = "mcp-system.test/prometheus:1";
 /// Prometheus 0.N of the Go module is release 3.(N-300) by its tags; the operator derives flags from this.
-const PROMETHEUS_VERSION: &str = "v3.16.0";
+const PROMETHEUS_VERSION: &str = "v3.12.0";
 /// Where Prometheus answers inside the cluster's network.
 pub(crate) const ADDRESS: &str = "10.215.0.90";
 
 /// Installs the definitions of `ServiceMonitor` and its kin alone: enough for a chart that contains some.
 pub(crate) fn install_definitions() -> Result<()> {
-    parts::ensure(parts::FOR_PROMETHEUS)?;
-    let folder = parts::manifests("prometheus-operator")?;
+    let folder = parts::manifests("kubernetes")?;
     let kubectl = |arguments: &[&str]| -> Result<()> {
         let mut command = access::client(parts::program("kubectl")?)?;
         command.args(arguments).arg("--filename").arg(&folder);

@@ -1,11 +1,12 @@
-//! Laptop mode as a person uses it: the real program, real servers, real signals. Each test has a home and
+//! The commands as a person uses them, laptop mode above all: the real program, real servers, real signals. Each test has a home and
 //! ports of its own, and ends what it started.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod home;
+mod plans;
 
-use home::{Home, eventually, signal};
+use home::{Home, eventually, program, signal};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -124,7 +125,7 @@ fn a_changed_file_changes_just_what_differs() {
         "extraServers: [{{name: more, port: {}, process: {{command: {}}}, \
          args: [serve, tools, --port, $(PORT)], healthPath: /health}}]",
         home.port(3),
-        env!("CARGO_BIN_EXE_mcp-system")
+        program()
     );
     let file = home.file("{}");
     home.run(&["up", "-d", "-f", &file]).succeeds();
@@ -170,7 +171,7 @@ fn a_missing_secret_keeps_one_server_from_starting_and_no_other() {
         "extraServers: [{{name: more, port: {}, process: {{command: {}}}, args: [serve, tools, --port, $(PORT)], \
          env: [{{name: MORE_TOKEN, valueFrom: {{secretKeyRef: {{name: more, key: token}}}}}}]}}]",
         home.port(3),
-        env!("CARGO_BIN_EXE_mcp-system")
+        program()
     ));
     let message = home.run(&["up", "-d", "-f", &file]).fails();
     assert!(message.contains("MORE_TOKEN") && message.contains("more"), "{message}");
@@ -399,7 +400,7 @@ fn an_image_runs_in_a_container_which_is_ended_by_its_name() {
     ));
     let home = home
         .with("PATH", &path)
-        .with("PROGRAM", env!("CARGO_BIN_EXE_mcp-system"))
+        .with("PROGRAM", &program())
         .with("DOCKER_NOTES", &notes)
         .with("IMAGE_TOKEN", "s3cret");
     home.run(&["up", "-d", "-f", &file]).succeeds();

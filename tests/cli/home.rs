@@ -13,9 +13,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-system");
 const DEADLINE: Duration = Duration::from_secs(30);
 const PORTS: u16 = 5;
+
+/// The binary of the release build.
+pub(crate) fn program() -> String {
+    let path = mcp_system_tests::laptop::binary().expect("the binary");
+    path.into_os_string().into_string().expect("a path in UTF-8")
+}
 
 /// A home with an environment. Copies with another environment share the directory.
 pub(crate) struct Home {
@@ -149,7 +154,7 @@ impl Home {
 
 impl Directory {
     fn command(&self, arguments: &[&str], environment: &BTreeMap<String, String>) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MCP_")) {
             command.env_remove(name);

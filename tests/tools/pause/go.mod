@@ -1,3 +1,0 @@
-module mcp-system-tests/tools/pause
-
-go 1.26
