@@ -12,6 +12,7 @@ mod dependencies;
 mod dependency;
 mod followed;
 pub mod guarded;
+mod handler;
 mod health;
 mod limits;
 mod listener;

@@ -2,8 +2,8 @@
 //!
 //! No state is kept between requests, in either era of the protocol: any replica can answer any request.
 
+use crate::observed::Observed;
 use mcp_system_config::Listen;
-use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use std::sync::Arc;
@@ -23,15 +23,10 @@ const LOCAL_ORIGINS: [&str; 6] = [
 /// Silence after which a comment is sent, so that nobody in between takes a slow call for a dead one.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+pub(crate) type Service = StreamableHttpService<Observed, NeverSessionManager>;
+
 /// The endpoint's service. `cut_off` ends whatever is still running.
-pub(crate) fn service<H>(
-    handler: H,
-    listen: &Listen,
-    cut_off: CancellationToken,
-) -> StreamableHttpService<H, NeverSessionManager>
-where
-    H: ServerHandler + Clone,
-{
+pub(crate) fn service(handler: Observed, listen: &Listen, cut_off: CancellationToken) -> Service {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)

@@ -1,9 +1,11 @@
 //! A server's MCP handler with its requests measured, its lists given a lifetime and its calls ended when
 //! their client goes.
 
+use crate::handler::{Context, Handler, Notified};
 use crate::metrics::{Metrics, Outcome};
 use crate::self_check::SelfCheck;
 use crate::trace::{span, trace_id};
+use rmcp::ServerHandler;
 #[allow(deprecated, reason = "clients of the earlier revisions still use what the latest deprecates")]
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelledNotificationParam,
@@ -16,22 +18,19 @@ use rmcp::model::{
     SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     UpdateTaskParams,
 };
-use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
-use rmcp::{RoleServer, ServerHandler};
+use rmcp::service::SubscriptionContext;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument;
-
-type Context = RequestContext<RoleServer>;
-type Notified = NotificationContext<RoleServer>;
 
 /// How long clients may use a list when the handler says nothing: one that changed is seen within a minute.
 const LIST_TTL_MILLISECONDS: u64 = 60_000;
 
-/// The handler `H`, observed.
-#[derive(Clone, Debug)]
-pub(crate) struct Observed<H> {
-    pub(crate) inner: H,
+/// A handler, observed.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub(crate) inner: Arc<dyn Handler>,
     pub(crate) metrics: Metrics,
     pub(crate) check: SelfCheck,
 }
@@ -53,7 +52,7 @@ impl Drop for Measure<'_> {
     }
 }
 
-impl<H: ServerHandler> Observed<H> {
+impl Observed {
     /// The server's questions to itself are no requests of clients.
     fn measure(&self, method: &'static str, tool: String, context: &Context) -> Measure<'_> {
         let metrics = (!self.check.asked(&context.extensions)).then_some(&self.metrics);
@@ -89,7 +88,7 @@ macro_rules! pass_on {
 }
 
 #[allow(deprecated, reason = "clients of the earlier revisions still use what the latest deprecates")]
-impl<H: ServerHandler> ServerHandler for Observed<H> {
+impl ServerHandler for Observed {
     pass_on! {
         initialize(InitializeRequestParams) -> InitializeResult = "initialize";
         complete(CompleteRequestParams) -> CompleteResult = "completion/complete";

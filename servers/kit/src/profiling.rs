@@ -10,7 +10,7 @@ mod heap;
 use crate::health::Health;
 use crate::listener::{Ends, accept};
 use crate::metrics::Metrics;
-use crate::reload::Reloaded;
+use crate::reload::Common;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HOST};
@@ -19,12 +19,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use mcp_system_config::{Profiling, Settings};
+use mcp_system_config::Profiling;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// Connections at a time; it is one person who looks.
@@ -34,13 +35,12 @@ const CONNECTIONS: u32 = 16;
 type Refused = (StatusCode, String);
 
 /// Offers profiles whenever the settings want it, for as long as it is polled.
-pub(crate) async fn serve<S: Settings>(
-    settings: Reloaded<S>,
+pub(crate) async fn serve(
+    mut changes: watch::Receiver<Arc<Common>>,
     own_port: u16,
     metrics: Metrics,
     health: Arc<Health>,
 ) {
-    let mut changes = settings.subscribe();
     loop {
         let wanted = changes.borrow_and_update().profiling.clone();
         let otherwise = async {

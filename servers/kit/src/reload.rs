@@ -19,14 +19,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 pub(crate) use told::{Told, Verdict};
 
+type Take = dyn Fn(&str) -> anyhow::Result<Vec<String>> + Send + Sync;
 type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 type Check<S> = dyn Fn(&ServerConfig<S>) -> anyhow::Result<()> + Send + Sync;
 
 /// The settings of a server, as they are now. Clones share them.
 pub struct Reloaded<S: Settings>(Arc<Inner<S>>);
 
+/// What the settings of all servers have in common.
+pub(crate) type Common = ServerConfig<()>;
+
 struct Inner<S: Settings> {
     current: watch::Sender<Arc<ServerConfig<S>>>,
+    /// The same without the server's own.
+    common: watch::Sender<Arc<Common>>,
     source: Option<Source>,
     checks: Mutex<Vec<Box<Check<S>>>>,
 }
@@ -38,6 +44,15 @@ struct Source {
     text: String,
     environment: Box<Environment>,
     overrides: Overrides,
+}
+
+/// A file of settings, followed without knowing which server's it is.
+pub(crate) struct SettingsFile {
+    pub(crate) path: PathBuf,
+    /// What it held when the server began.
+    pub(crate) text: String,
+    /// [`Reloaded::take`].
+    pub(crate) take: Box<Take>,
 }
 
 impl<S: Settings> Clone for Reloaded<S> {
@@ -62,6 +77,7 @@ impl<S: Settings> From<ServerConfig<S>> for Reloaded<S> {
 impl<S: Settings> Reloaded<S> {
     fn new(config: ServerConfig<S>, source: Option<Source>) -> Self {
         Self(Arc::new(Inner {
+            common: watch::Sender::new(Arc::new(common(&config))),
             current: watch::Sender::new(Arc::new(config)),
             source,
             checks: Mutex::default(),
@@ -102,16 +118,24 @@ impl<S: Settings> Reloaded<S> {
         self.0.checks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(check));
     }
 
+    /// Tells of changes to what all servers have.
+    pub(crate) fn common(&self) -> watch::Receiver<Arc<Common>> {
+        self.0.common.subscribe()
+    }
+
     /// The file that is followed.
-    pub(crate) fn file(&self) -> Option<(&Path, &str)> {
-        self.0.source.as_ref().map(|source| (&*source.file, &*source.text))
+    pub(crate) fn file(&self) -> Option<SettingsFile> {
+        let Source { file, text, .. } = self.0.source.as_ref()?;
+        let settings = self.clone();
+        let take = Box::new(move |text: &str| settings.take(text));
+        Some(SettingsFile { path: file.clone(), text: text.clone(), take })
     }
 
     /// Takes over what the file holds now, and tells which fields need a restart instead.
     ///
     /// # Errors
     /// Says what is wrong; nothing has changed then.
-    pub(crate) fn take(&self, text: &str) -> anyhow::Result<Vec<String>> {
+    fn take(&self, text: &str) -> anyhow::Result<Vec<String>> {
         let Some(source) = &self.0.source else { return Ok(Vec::new()) };
         let wanted = parse(Some(text), &*source.environment, source.overrides)?;
         let current = self.current();
@@ -120,9 +144,23 @@ impl<S: Settings> Reloaded<S> {
             check(&taken.config)?;
         }
         if taken.config != *current {
+            let common = common(&taken.config);
             self.0.current.send_replace(Arc::new(taken.config));
+            self.0.common.send_replace(Arc::new(common));
         }
         Ok(taken.needs_restart)
+    }
+}
+
+fn common<S: Settings>(config: &ServerConfig<S>) -> Common {
+    ServerConfig {
+        listen: config.listen.clone(),
+        log: config.log.clone(),
+        shutdown: config.shutdown.clone(),
+        resilience: config.resilience.clone(),
+        profiling: config.profiling.clone(),
+        callers: config.callers.clone(),
+        settings: (),
     }
 }
 

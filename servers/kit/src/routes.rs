@@ -4,6 +4,7 @@ use crate::callers::{Access, Caller, Refusal};
 use crate::health::Health;
 use crate::limits::{InFlight, Limits};
 use crate::listener::Peer;
+use crate::mcp::Service;
 use crate::self_check::SelfCheck;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -18,9 +19,6 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use http_body_util::BodyExt;
-use rmcp::ServerHandler;
-use rmcp::transport::streamable_http_server::StreamableHttpService;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use std::sync::Arc;
@@ -41,14 +39,7 @@ pub(crate) struct Shared {
 }
 
 /// All routes of a server: its endpoint, its health, its metrics, and those it adds itself.
-pub(crate) fn router<H>(
-    mcp: StreamableHttpService<H, NeverSessionManager>,
-    extra: Option<Router>,
-    shared: Shared,
-) -> Router
-where
-    H: ServerHandler + Clone,
-{
+pub(crate) fn router(mcp: Service, extra: Option<Router>, shared: Shared) -> Router {
     let mcp = Router::new().route_service("/mcp", mcp).layer(from_fn_with_state(shared.clone(), endpoint));
     // For who reaches the server by the paths of its endpoint alone.
     let beside = format!("/mcp/{}/health", shared.health.server.replace('-', "_"));

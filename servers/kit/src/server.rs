@@ -5,6 +5,7 @@ use crate::client::plain_client;
 use crate::dependencies::Dependencies;
 use crate::dependency::Dependency;
 use crate::guarded::Guarded;
+use crate::handler::Handler;
 use crate::health::{Health, Own};
 use crate::limits::Limits;
 use crate::listener::{Ends, accept};
@@ -12,19 +13,20 @@ use crate::mcp;
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::profiling;
-use crate::reload::{Reloaded, Told, follow};
+use crate::reload::{Common, Reloaded, SettingsFile, Told, follow};
 use crate::routes::{Shared, router};
 use crate::self_check::SelfCheck;
 use crate::telemetry;
 use anyhow::{Context, bail};
 use axum::Router;
 use futures::future::BoxFuture;
-use mcp_system_config::Settings;
+use mcp_system_config::{ServerKind, Settings};
 use rmcp::ServerHandler;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// How often a server asks itself once it has answered, and at first.
@@ -35,12 +37,13 @@ type Around = Box<dyn FnOnce(Router) -> Router + Send>;
 
 /// One server: an MCP handler with everything around it.
 ///
-/// The handler is cloned for each request, so it should keep what it holds behind an [`Arc`]. Its
-/// `get_tool` should know its tools: what it does not know is counted as `unknown` in the metrics until the
+/// One handler serves all requests. Its `get_tool` should know its tools: what it does not know is counted as `unknown` in the metrics until the
 /// server has listed it.
-pub struct Server<S: Settings, H> {
-    settings: Reloaded<S>,
-    handler: H,
+pub struct Server {
+    kind: ServerKind,
+    settings: watch::Receiver<Arc<Common>>,
+    file: Option<SettingsFile>,
+    handler: Arc<dyn Handler>,
     /// Hosts and origins besides those of the settings.
     allowed: (Vec<String>, Vec<String>),
     metrics: Metrics,
@@ -52,19 +55,22 @@ pub struct Server<S: Settings, H> {
     at_end: Vec<BoxFuture<'static, anyhow::Result<()>>>,
 }
 
-impl<S: Settings, H> std::fmt::Debug for Server<S, H> {
+impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
-impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
+impl Server {
     /// A server with these settings around this handler. A plain [`ServerConfig`](mcp_system_config::ServerConfig)
     /// never changes; a [`Reloaded`] does with its file, and the handler may keep a clone of it.
-    pub fn new(settings: impl Into<Reloaded<S>>, handler: H) -> Self {
+    pub fn new<S: Settings>(settings: impl Into<Reloaded<S>>, handler: impl ServerHandler) -> Self {
+        let settings = settings.into();
         Self {
-            settings: settings.into(),
-            handler,
+            kind: S::KIND,
+            settings: settings.common(),
+            file: settings.file(),
+            handler: Arc::new(handler),
             allowed: (Vec::new(), Vec::new()),
             metrics: Metrics::new(S::KIND.name()),
             dependencies: Dependencies::default(),
@@ -74,11 +80,6 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
             ready: Box::pin(std::future::ready(())),
             at_end: Vec::new(),
         }
-    }
-
-    /// The settings, as they are now and as they change.
-    pub const fn settings(&self) -> &Reloaded<S> {
-        &self.settings
     }
 
     /// Lets in these names of the Host header and these web origins as well.
@@ -146,13 +147,11 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
     }
 
     /// Binds the configured address and serves there; see [`Self::run_on`].
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        let listen = self.settings.current().listen.clone();
-        let address = SocketAddr::new(listen.host, listen.port);
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("the {} server cannot listen on {address}", S::KIND))?;
-        self.run_on(listener, shutdown).await
+    pub fn run<'a>(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.bind_and_serve(Box::pin(shutdown))
     }
 
     /// Serves on a bound socket until `shutdown` resolves. Then readiness fails at once, calls are served
@@ -160,13 +159,32 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
     ///
     /// # Errors
     /// Tells that calls were cut off at the end of the grace period, or what failed at the end.
-    pub async fn run_on(
+    pub fn run_on<'a>(
         self,
         listener: TcpListener,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> anyhow::Result<()> {
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        self.boxed(listener, Box::pin(shutdown))
+    }
+
+    fn bind_and_serve(self, shutdown: BoxFuture<'_, ()>) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move {
+            let listen = self.settings.borrow().listen.clone();
+            let address = SocketAddr::new(listen.host, listen.port);
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("the {} server cannot listen on {address}", self.kind))?;
+            self.serve(listener, shutdown).await
+        })
+    }
+
+    fn boxed(self, listener: TcpListener, shutdown: BoxFuture<'_, ()>) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(self.serve(listener, shutdown))
+    }
+
+    async fn serve(self, listener: TcpListener, shutdown: BoxFuture<'_, ()>) -> anyhow::Result<()> {
         let address = listener.local_addr().context("the socket has no address")?;
-        let config = self.settings.current();
+        let config = self.settings.borrow().clone();
         let (access, keys) = Access::open(&config.callers)?;
         let (access, limits) = (Arc::new(access), Limits::new(&config.listen));
         self.metrics.show(&limits);
@@ -174,7 +192,7 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
         let check = SelfCheck::new()?;
         let versions = self.handler.supported_protocol_versions();
         let health = Arc::new(Health::new(
-            S::KIND.name(),
+            self.kind.name(),
             self.metrics.clone(),
             versions.iter().map(|version| version.as_str().to_owned()).collect(),
             self.dependencies.clone(),
@@ -205,20 +223,20 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
             ends.clone(),
             tracker.clone(),
         ));
-        tracing::info!(server = S::KIND.name(), %address, "listening");
+        tracing::info!(server = self.kind.name(), %address, "listening");
         let background = [
             spawn(ask(check, format!("http://{}/mcp", reachable(address)), health.clone())),
             spawn(gate(self.ready, health.clone())),
             spawn(self.dependencies.watch()),
-            spawn(follow(self.settings.clone(), access, keys, told)),
+            spawn(follow(self.file, access, keys, told)),
             spawn(apply(self.settings.clone(), limits, self.guards)),
             spawn(profiles),
         ];
 
         shutdown.await;
-        let times = self.settings.current().shutdown.clone();
+        let times = self.settings.borrow().shutdown.clone();
         health.drain();
-        tracing::info!(server = S::KIND.name(), seconds = times.drain_seconds, "draining");
+        tracing::info!(server = self.kind.name(), seconds = times.drain_seconds, "draining");
         tokio::time::sleep(Duration::from_secs(times.drain_seconds.into())).await;
         drop(background);
         ends.closed.cancel();
@@ -230,12 +248,12 @@ impl<S: Settings, H: ServerHandler + Clone> Server<S, H> {
         ends.cut_off.cancel();
         tracker.wait().await;
         for at_end in self.at_end {
-            at_end.await.with_context(|| format!("the {} server did not end in order", S::KIND))?;
+            at_end.await.with_context(|| format!("the {} server did not end in order", self.kind))?;
         }
         if done.is_err() {
             bail!("{left} connections were cut off {} s after the drain", times.grace_seconds);
         }
-        tracing::info!(server = S::KIND.name(), "ended");
+        tracing::info!(server = self.kind.name(), "ended");
         Ok(())
     }
 }
@@ -280,8 +298,7 @@ async fn gate(ready: BoxFuture<'static, ()>, health: Arc<Health>) {
 }
 
 /// Puts into force what changes in the settings of every server.
-async fn apply<S: Settings>(settings: Reloaded<S>, limits: Limits, guards: Vec<Arc<Guarded>>) {
-    let mut changes = settings.subscribe();
+async fn apply(mut changes: watch::Receiver<Arc<Common>>, limits: Limits, guards: Vec<Arc<Guarded>>) {
     while changes.changed().await.is_ok() {
         let config = changes.borrow_and_update().clone();
         limits.set(&config.listen);

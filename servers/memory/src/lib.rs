@@ -230,7 +230,7 @@ fn server<S: Store>(
     engine: &Arc<Engine<S>>,
     dependencies: Dependencies,
     metrics: Metrics,
-) -> Server<MemorySettings, MemoryHandler<S>> {
+) -> Server {
     if let Err(error) = measures::register(&metrics, engine.clone()) {
         tracing::error!(%error, "the measures of the engine cannot be shown");
     }

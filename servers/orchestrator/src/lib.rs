@@ -56,9 +56,7 @@ fn serving(
     })
 }
 
-fn server(
-    settings: Reloaded<OrchestratorSettings>,
-) -> anyhow::Result<(Server<OrchestratorSettings, Gateway>, Gateway)> {
+fn server(settings: Reloaded<OrchestratorSettings>) -> anyhow::Result<(Server, Gateway)> {
     let metrics = Metrics::new("orchestrator");
     let gateway = Gateway::new(settings.clone(), &metrics)?;
     let GatewaySettings { allowed_hosts, allowed_origins, .. } = settings.current().settings.gateway.clone();

@@ -45,9 +45,7 @@ fn serving(settings: Reloaded<ToolsSettings>, shutdown: Shutdown) -> Serving {
 }
 
 /// The server with all its tools, and what gives it others when the settings change, which never ends.
-fn server(
-    settings: Reloaded<ToolsSettings>,
-) -> anyhow::Result<(Server<ToolsSettings, ToolsHandler>, impl Future<Output = ()> + Send)> {
+fn server(settings: Reloaded<ToolsSettings>) -> anyhow::Result<(Server, impl Future<Output = ()> + Send)> {
     let metrics = Metrics::new(ToolsSettings::KIND.name());
     let mut changes = settings.subscribe();
     let first = settings.current();

@@ -39,7 +39,7 @@ fn serving(settings: Reloaded<WeaviateDirectSettings>, shutdown: Shutdown) -> Se
 pub fn server(
     settings: impl Into<Reloaded<WeaviateDirectSettings>>,
     api_key: Option<String>,
-) -> anyhow::Result<Server<WeaviateDirectSettings, WeaviateHandler>> {
+) -> anyhow::Result<Server> {
     let settings = settings.into();
     let config = settings.current();
     let connection = Connection {

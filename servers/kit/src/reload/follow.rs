@@ -1,9 +1,8 @@
 //! Following the files of a server: once a second and on SIGHUP.
 
-use super::{Reloaded, Told, Verdict};
+use super::{SettingsFile, Told, Verdict};
 use crate::callers::{Access, Keyring};
 use crate::followed::{Followed, LOOK_EVERY};
-use mcp_system_config::Settings;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,13 +12,13 @@ const SETTINGS: &str = "settings";
 const KEYS: &str = "keys";
 
 /// Follows the settings' file and the keys' file, where there are such, for as long as it is polled.
-pub(crate) async fn follow<S: Settings>(
-    settings: Reloaded<S>,
+pub(crate) async fn follow(
+    settings: Option<SettingsFile>,
     access: Arc<Access>,
     mut keys: Option<Followed>,
     told: Told,
 ) {
-    let mut file = settings.file().map(|(path, text)| Followed::read_before(path, text));
+    let mut file = settings.map(|file| (Followed::read_before(&file.path, &file.text), file.take));
     if file.is_none() && keys.is_none() {
         // SIGHUP keeps its own effect.
         return;
@@ -48,10 +47,10 @@ pub(crate) async fn follow<S: Settings>(
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = hangup => tracing::info!("looking at the files because of SIGHUP"),
         }
-        if let Some(file) = &mut file
+        if let Some((file, take)) = &mut file
             && let Some(read) = file.change().await
         {
-            told.tell(SETTINGS, settings_verdict(&settings, file.path(), read));
+            told.tell(SETTINGS, settings_verdict(take, file.path(), read));
         }
         if let Some(keys) = &mut keys
             && let Some(read) = keys.change().await
@@ -61,12 +60,12 @@ pub(crate) async fn follow<S: Settings>(
     }
 }
 
-fn settings_verdict<S: Settings>(
-    settings: &Reloaded<S>,
+fn settings_verdict(
+    take: &dyn Fn(&str) -> anyhow::Result<Vec<String>>,
     path: &Path,
     read: Result<String, String>,
 ) -> Verdict {
-    match read.map(|text| settings.take(&text)) {
+    match read.map(|text| take(&text)) {
         Ok(Ok(needs_restart)) => Verdict::Applied { needs_restart },
         Ok(Err(error)) => Verdict::Rejected(format!("{}: {error:#}", path.display())),
         Err(error) => Verdict::Rejected(error),

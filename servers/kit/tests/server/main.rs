@@ -34,16 +34,14 @@ struct Running {
     ended: JoinHandle<anyhow::Result<()>>,
 }
 
-type Built = Server<ToolsSettings, Demo>;
-
-async fn start(config: ServerConfig<ToolsSettings>, build: impl FnOnce(Built) -> Built) -> Running {
+async fn start(config: ServerConfig<ToolsSettings>, build: impl FnOnce(Server) -> Server) -> Running {
     start_on("127.0.0.1", config.into(), build).await
 }
 
 async fn start_on(
     host: &str,
     settings: Reloaded<ToolsSettings>,
-    build: impl FnOnce(Built) -> Built,
+    build: impl FnOnce(Server) -> Server,
 ) -> Running {
     let demo = Demo::default();
     let listener = TcpListener::bind((host, 0)).await.expect("a port");

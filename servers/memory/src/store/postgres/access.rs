@@ -122,7 +122,8 @@ impl Access {
 
     /// Writes in one transaction, that of a scope.
     pub(super) async fn write<W: Write>(&self, scope: &Scope, write: &W) -> Result<W::Written, StoreError> {
-        let once = || async { self.admitted(self.transact(scope, write)).await };
+        // Boxed: a transaction's state is large.
+        let once = || Box::pin(self.admitted(self.transact(scope, write)));
         Ok(retry(&self.retry(), Trouble::may_repeat, once).await?)
     }
 
