@@ -22,10 +22,14 @@ mod replicas;
 mod transfer;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 
 use group::{Group, story};
+
+/// How long the end of all that the groups share may take; the cluster's takes some seconds.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -54,6 +58,12 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
 
+    // A run that never ends says less than one that fails.
+    std::thread::spawn(|| {
+        std::thread::sleep(PATIENCE);
+        eprintln!("what the groups share does not end within {PATIENCE:?}");
+        std::process::exit(1);
+    });
     let mut code = conclusion.exit_code();
     for (name, ending) in endings.into_iter().rev() {
         if let Err(error) = ending.end() {
