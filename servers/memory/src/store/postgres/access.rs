@@ -4,7 +4,7 @@
 //! commit is under way, the database itself is asked what became of the transaction: only then it is acknowledged
 //! or tried again.
 
-use super::turn::{Turn, Write};
+use super::turn::{LIFE, Turn, Write};
 use crate::model::Scope;
 use crate::store::StoreError;
 use mcp_system_config::{Resilience, Retry};
@@ -139,26 +139,32 @@ impl Access {
                 return Err(Trouble::Final(refused));
             }
         };
-        let (transaction, id) = turn.close().await?;
+        let (transaction, id, life) = turn.close().await?;
         match transaction.commit().await {
             Ok(()) => Ok(written),
             Err(error) => match Trouble::from(error) {
-                Trouble::Outage(error) => self.what_became_of(id, error).await.map(|()| written),
+                Trouble::Outage(error) => self.what_became_of(id, &life, error).await.map(|()| written),
                 trouble => Err(trouble),
             },
         }
     }
 
     /// Whether a transaction was committed whose answer was lost.
-    async fn what_became_of(&self, id: Option<String>, error: sqlx::Error) -> Result<(), Trouble> {
+    async fn what_became_of(
+        &self,
+        id: Option<String>,
+        life: &str,
+        error: sqlx::Error,
+    ) -> Result<(), Trouble> {
         let Some(id) = id else { return Err(Trouble::Outage(error)) };
         let ask = || async {
             let mut connection = self.connection().await?;
-            let status: Option<String> = sqlx::query_scalar("SELECT pg_xact_status($1::xid8)")
-                .bind(&id)
-                .fetch_one(&mut *connection)
-                .await?;
+            let ask = format!("SELECT pg_xact_status($1::xid8), {LIFE}");
+            let (status, now): (Option<String>, String) =
+                sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(&id).fetch_one(&mut *connection).await?;
             match status.as_deref() {
+                // In another life, the number may be that of another transaction.
+                Some("committed") if now != life => Ok(None),
                 // The old connection's session has not ended yet.
                 Some("in progress") => Err(Trouble::Outage(sqlx::Error::WorkerCrashed)),
                 status => Ok(status.map(str::to_owned)),

@@ -115,8 +115,10 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes where the scope stands. What is left is to commit the transaction, which the database knows later by
-    /// its number; one that has changed nothing has none.
-    pub(super) async fn close(mut self) -> Result<(Transaction<'a, Postgres>, Option<String>), sqlx::Error> {
+    /// its number, as long as it has the same [`LIFE`]; one that has changed nothing has no number.
+    pub(super) async fn close(
+        mut self,
+    ) -> Result<(Transaction<'a, Postgres>, Option<String>, String), sqlx::Error> {
         if self.began_at != (self.version, self.last) {
             sqlx::query(
                 "UPDATE mcp_memory.scopes SET version = $2, last = $3, written_at = $4 WHERE number = $1",
@@ -128,10 +130,9 @@ impl<'a> Turn<'a> {
             .execute(&mut *self.transaction)
             .await?;
         }
-        let id = sqlx::query_scalar("SELECT pg_current_xact_id_if_assigned()::text")
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        Ok((self.transaction, id))
+        let mark = format!("SELECT pg_current_xact_id_if_assigned()::text, {LIFE}");
+        let (id, life) = sqlx::query_as(sqlx::AssertSqlSafe(mark)).fetch_one(&mut *self.transaction).await?;
+        Ok((self.transaction, id, life))
     }
 
     /// Leaves nothing behind.
@@ -139,6 +140,11 @@ impl<'a> Turn<'a> {
         self.transaction.rollback().await
     }
 }
+
+/// Tells one life of a database server from the next: when it started, and when its statistics did, which a crash that
+/// its main process survives ends. What a crash has lost loses its transaction's number too, which is given again.
+pub(super) const LIFE: &str = "pg_postmaster_start_time()::text || \
+    coalesce((SELECT stats_reset::text FROM pg_stat_bgwriter), '')";
 
 /// The numbers between which those of a scope's entries lie, the first not among them.
 pub(super) const fn range(scope: i64) -> (i64, i64) {
