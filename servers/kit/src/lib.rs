@@ -42,4 +42,4 @@ pub use load::Overrides;
 pub use metrics::Metrics;
 pub use reload::Reloaded;
 pub use server::Server;
-pub use signal::{Serving, Shutdown, shutdown_signal};
+pub use signal::shutdown_signal;

@@ -1,14 +1,6 @@
 //! The signals that end a server.
 
-use futures::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// Resolves when a server is to end.
-pub type Shutdown = BoxFuture<'static, ()>;
-
-/// A server at work, until its end. Boxed, because an `async fn` is compiled anew in each crate that awaits it: this is
-/// compiled once, in the crate of the server.
-pub type Serving = BoxFuture<'static, anyhow::Result<()>>;
 
 /// Resolves on SIGTERM or SIGINT. A second one ends the process at once: whoever sends it is tired of waiting.
 ///

@@ -23,10 +23,11 @@ use anyhow::Context;
 pub use arguments::{Limits, Unusable};
 use cache::Bounds;
 use engine::{Capacity, Engine};
+use futures::future::BoxFuture;
 pub use handler::MemoryHandler;
 use mcp_system_config::{MemorySettings, PostgresSettings, ServerConfig, Settings};
 use mcp_system_kit::breaker::State;
-use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, Serving, Shutdown, until_other};
+use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, until_other};
 use mcp_system_weaviate::Weaviate;
 use moving::Moved;
 use neural::Neural;
@@ -44,12 +45,17 @@ pub fn serve(
     settings: impl Into<Reloaded<MemorySettings>>,
     data: &Path,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Serving {
+) -> BoxFuture<'static, anyhow::Result<()>> {
     let data = data.to_owned();
     serving(settings.into(), data, Box::pin(shutdown))
 }
 
-fn serving(settings: Reloaded<MemorySettings>, data: PathBuf, shutdown: Shutdown) -> Serving {
+// Boxed: an `async fn` would be compiled, with both stores, in each crate that awaits it.
+fn serving(
+    settings: Reloaded<MemorySettings>,
+    data: PathBuf,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
         let config = settings.current();
         match &config.settings.postgres {
@@ -63,7 +69,7 @@ async fn serve_embedded(
     settings: Reloaded<MemorySettings>,
     config: &ServerConfig<MemorySettings>,
     data: &Path,
-    shutdown: Shutdown,
+    shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let options = Options {
         pool: config.settings.pool.clone(),
@@ -84,7 +90,7 @@ async fn serve_from_postgres(
     settings: Reloaded<MemorySettings>,
     config: &ServerConfig<MemorySettings>,
     database: &PostgresSettings,
-    shutdown: Shutdown,
+    shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let options = postgres::Options::of(database, &config.resilience, variable)?;
     let store = PostgresStore::open(&options).await.context("the store cannot be used")?;
@@ -150,7 +156,7 @@ async fn run<S: Store>(
     store: S,
     intake: Option<UnixListener>,
     dependencies: Dependencies,
-    shutdown: Shutdown,
+    shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let store = Arc::new(store);
     let config = settings.current();

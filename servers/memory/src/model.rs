@@ -293,6 +293,34 @@ impl<T> Page<T> {
     pub const MAX_BYTES: usize = 4 << 20;
 }
 
+/// A page that is being filled, until what it holds is too heavy; the first item is always taken.
+#[derive(Debug)]
+pub(crate) struct Filling<T> {
+    page: Page<T>,
+    bytes: usize,
+}
+
+impl<T> Filling<T> {
+    pub(crate) const fn new() -> Self {
+        Self { page: Page { items: Vec::new(), truncated: false }, bytes: 0 }
+    }
+
+    /// Takes an item of so many bytes; answers whether there was room for it. Where there was none, the page is full.
+    pub(crate) fn take(&mut self, item: T, bytes: usize) -> bool {
+        self.bytes += bytes;
+        if self.bytes > Page::<T>::MAX_BYTES && !self.page.items.is_empty() {
+            self.page.truncated = true;
+            return false;
+        }
+        self.page.items.push(item);
+        true
+    }
+
+    pub(crate) fn into_page(self) -> Page<T> {
+        self.page
+    }
+}
+
 /// A conversation's frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Session {

@@ -13,6 +13,7 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod page;
 pub mod postgres;
 pub mod sqlite;
 

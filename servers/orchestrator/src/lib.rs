@@ -15,45 +15,34 @@ mod names;
 
 pub use gateway::Gateway;
 use mcp_system_config::{GatewaySettings, OrchestratorSettings};
-use mcp_system_kit::{Metrics, Reloaded, Server, Serving, Shutdown};
+use mcp_system_kit::{Metrics, Reloaded, Server};
 use tokio::net::TcpListener;
 
 /// Serves on the configured address until `shutdown` resolves.
 ///
 /// # Errors
 /// Says why the address cannot be bound, or that calls were cut off at the end.
-pub fn serve(
+pub async fn serve(
     settings: impl Into<Reloaded<OrchestratorSettings>>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Serving {
-    serving(settings.into(), None, Box::pin(shutdown))
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let (server, gateway) = server(settings.into())?;
+    let _watching = gateway.start();
+    server.run(shutdown).await
 }
 
 /// As [`serve`], on a socket that is already bound.
 ///
 /// # Errors
 /// Tells that calls were cut off at the end.
-pub fn serve_on(
+pub async fn serve_on(
     listener: TcpListener,
     settings: impl Into<Reloaded<OrchestratorSettings>>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Serving {
-    serving(settings.into(), Some(listener), Box::pin(shutdown))
-}
-
-fn serving(
-    settings: Reloaded<OrchestratorSettings>,
-    listener: Option<TcpListener>,
-    shutdown: Shutdown,
-) -> Serving {
-    Box::pin(async move {
-        let (server, gateway) = server(settings)?;
-        let _watching = gateway.start();
-        match listener {
-            Some(listener) => server.run_on(listener, shutdown).await,
-            None => server.run(shutdown).await,
-        }
-    })
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let (server, gateway) = server(settings.into())?;
+    let _watching = gateway.start();
+    server.run_on(listener, shutdown).await
 }
 
 fn server(settings: Reloaded<OrchestratorSettings>) -> anyhow::Result<(Server, Gateway)> {

@@ -23,25 +23,19 @@ pub mod tool;
 
 pub use handler::ToolsHandler;
 use mcp_system_config::{Settings, ToolsSettings};
-use mcp_system_kit::{Dependencies, Metrics, Reloaded, Server, Serving, Shutdown};
+use mcp_system_kit::{Dependencies, Metrics, Reloaded, Server};
 use stock::Stock;
 
 /// Serves until `shutdown` resolves.
-pub fn serve(
+pub async fn serve(
     settings: impl Into<Reloaded<ToolsSettings>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Serving {
-    serving(settings.into(), Box::pin(shutdown))
-}
-
-fn serving(settings: Reloaded<ToolsSettings>, shutdown: Shutdown) -> Serving {
-    Box::pin(async move {
-        let (server, follow) = server(settings)?;
-        tokio::select! {
-            result = server.run(shutdown) => result,
-            () = follow => Ok(()),
-        }
-    })
+) -> anyhow::Result<()> {
+    let (server, follow) = server(settings.into())?;
+    tokio::select! {
+        result = server.run(shutdown) => result,
+        () = follow => Ok(()),
+    }
 }
 
 /// The server with all its tools, and what gives it others when the settings change, which never ends.

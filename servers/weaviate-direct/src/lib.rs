@@ -14,25 +14,20 @@ use anyhow::Context;
 pub use handler::WeaviateHandler;
 use mcp_system_config::{Settings, WeaviateDirectSettings};
 use mcp_system_kit::breaker::State;
-use mcp_system_kit::{Dependency, Metrics, Reloaded, Server, Serving, Shutdown};
+use mcp_system_kit::{Dependency, Metrics, Reloaded, Server};
 use mcp_system_weaviate::{Connection, Weaviate};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Serves until `shutdown` resolves, with the API key that the environment holds.
-pub fn serve(
+pub async fn serve(
     settings: impl Into<Reloaded<WeaviateDirectSettings>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Serving {
-    serving(settings.into(), Box::pin(shutdown))
-}
-
-fn serving(settings: Reloaded<WeaviateDirectSettings>, shutdown: Shutdown) -> Serving {
-    Box::pin(async move {
-        let key = std::env::var(&settings.current().settings.api_key_env).ok().filter(|key| !key.is_empty());
-        server(settings, key)?.run(shutdown).await
-    })
+) -> anyhow::Result<()> {
+    let settings = settings.into();
+    let key = std::env::var(&settings.current().settings.api_key_env).ok().filter(|key| !key.is_empty());
+    server(settings, key)?.run(shutdown).await
 }
 
 /// The server, with this API key.

@@ -3,7 +3,7 @@
 
 use super::shelf::{self, Attributes, mark};
 use super::{Engine, Found, Search, Slot};
-use crate::model::{Entry, Filter, Kind, Page, Scope};
+use crate::model::{Filling, Filter, Kind, Page, Scope};
 use crate::moment::Moment;
 use crate::neural::Neural;
 use crate::store::{self, Store, StoreError};
@@ -47,9 +47,10 @@ impl<S: Store> Engine<S> {
         search: &Search,
         now: Moment,
     ) -> Result<(Page<Found>, bool), StoreError> {
-        let mut page = Page { items: Vec::new(), truncated: false };
         let neural = self.neural();
-        let Some((slot, version)) = self.slot(scope).await? else { return Ok((page, true)) };
+        let Some((slot, version)) = self.slot(scope).await? else {
+            return Ok((Filling::new().into_page(), true));
+        };
         let dense = neural.of_query(&search.query).await;
         let mut complete = dense.is_ok();
         let dense = dense.unwrap_or_default();
@@ -82,16 +83,14 @@ impl<S: Store> Engine<S> {
             .collect();
         complete &= look_again(&neural, &search.query, &mut found).await;
         found.truncate(search.limit as usize);
-        let mut bytes = 0;
+        let mut page = Filling::new();
         for found in found {
-            bytes += found.kept.entry.weight();
-            if bytes > Page::<Entry>::MAX_BYTES && !page.items.is_empty() {
-                page.truncated = true;
+            let bytes = found.kept.entry.weight();
+            if !page.take(found, bytes) {
                 break;
             }
-            page.items.push(found);
         }
-        Ok((page, complete))
+        Ok((page.into_page(), complete))
     }
 
     /// An index of what the store offers, where that of the whole scope would not fit into memory and the store has

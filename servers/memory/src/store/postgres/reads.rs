@@ -8,11 +8,10 @@ use crate::model::{
     Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Kind, Page, Scope, Session, Statistics,
 };
 use crate::moment::Moment;
+use crate::store::page::page;
 use crate::store::{REMEMBERED_CHANGES, StoreError, Unembedded};
-use futures::{Stream, TryStreamExt};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Postgres, QueryBuilder, Row};
-use std::pin::pin;
 
 /// A scope that exists.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +73,7 @@ pub(super) async fn recent(
     push_range(&mut query, place);
     push_filter(&mut query, filter);
     query.push(" ORDER BY e.number DESC LIMIT ").push_bind(i64::from(limit));
-    page(query.build().fetch(connection)).await
+    Ok(page(query.build().fetch(connection), rows::entry).await?)
 }
 
 /// A session.
@@ -128,7 +127,7 @@ pub(super) async fn history(
         }
     }
     query.push(" ORDER BY e.number DESC LIMIT ").push_bind(i64::from(limit));
-    let mut messages = page(query.build().fetch(connection)).await?;
+    let mut messages = page(query.build().fetch(connection), rows::entry).await?;
     messages.items.reverse();
     Ok(Some(History { session, messages }))
 }
@@ -419,23 +418,6 @@ pub(super) fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(until) = until {
         query.push(" AND e.created_at < ").push_bind(until.0);
     }
-}
-
-/// Takes rows until they are too heavy; the first is always taken.
-async fn page(rows: impl Stream<Item = Result<PgRow, sqlx::Error>>) -> Result<Page<Entry>, Trouble> {
-    let mut rows = pin!(rows);
-    let mut page = Page { items: Vec::new(), truncated: false };
-    let mut bytes = 0;
-    while let Some(row) = rows.try_next().await? {
-        let entry = rows::entry(&row)?;
-        bytes += entry.weight();
-        if bytes > Page::<Entry>::MAX_BYTES && !page.items.is_empty() {
-            page.truncated = true;
-            break;
-        }
-        page.items.push(entry);
-    }
-    Ok(page)
 }
 
 /// The bytes that the tables and their indexes take.
