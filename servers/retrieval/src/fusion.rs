@@ -86,11 +86,17 @@ impl Best {
         }
     }
 
-    /// The best, best first; of equals the newest first.
-    pub(crate) fn sorted(mut self) -> Vec<(f32, u32)> {
+    /// The best, in no order.
+    pub(crate) fn kept(mut self) -> Vec<(f32, u32)> {
         self.cut();
-        self.kept.sort_unstable_by(order);
         self.kept
+    }
+
+    /// The best, best first; of equals the newest first.
+    pub(crate) fn sorted(self) -> Vec<(f32, u32)> {
+        let mut kept = self.kept();
+        kept.sort_unstable_by(order);
+        kept
     }
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct Near {
 }
 
 impl Near {
+    pub(crate) const fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, f32)> {
         self.tokens.iter().copied().zip(self.nearness.iter().copied())
     }

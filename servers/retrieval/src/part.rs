@@ -6,23 +6,76 @@ use memmap2::MmapMut;
 /// Bytes of a huge page on the processors that servers have.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Rows of bytes, one after the other, in as many parts as they need.
+#[derive(Debug, Default)]
+pub(crate) struct Matrix {
+    parts: Vec<Part>,
+    rows: usize,
+    width: usize,
+}
+
+impl Matrix {
+    /// No rows yet, of this many bytes each.
+    pub(crate) const fn of_width(width: usize) -> Self {
+        Self { parts: Vec::new(), rows: 0, width }
+    }
+
+    /// Bytes in a row.
+    pub(crate) const fn width(&self) -> usize {
+        self.width
+    }
+
+    const fn rows_of_part(&self) -> usize {
+        match Part::MOST.checked_div(self.width) {
+            None | Some(0) => 1,
+            Some(rows) => rows,
+        }
+    }
+
+    /// Adds a row, which has the right width.
+    pub(crate) fn push(&mut self, row: impl ExactSizeIterator<Item = i8>) {
+        if self.rows.is_multiple_of(self.rows_of_part()) {
+            self.parts.push(Part::new());
+        }
+        if let Some(part) = self.parts.last_mut() {
+            part.extend(row);
+            self.rows += 1;
+        }
+    }
+
+    pub(crate) fn row(&self, row: usize) -> &[i8] {
+        let (part, row) = (row / self.rows_of_part(), row % self.rows_of_part());
+        &self.parts[part].bytes()[row * self.width..(row + 1) * self.width]
+    }
+
+    /// All rows, those of one part after the other.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[i8]> {
+        self.parts.iter().map(Part::bytes)
+    }
+
+    /// Heap bytes, roughly.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.parts.iter().map(Part::heap_bytes).sum()
+    }
+}
+
 /// Up to [`HUGE_PAGE`] bytes, one after the other.
 #[derive(Debug)]
-pub(crate) enum Part {
+enum Part {
     Heap(Vec<i8>),
     Huge(HugePage),
 }
 
 impl Part {
     /// The most bytes that one holds.
-    pub(crate) const MOST: usize = HUGE_PAGE;
+    const MOST: usize = HUGE_PAGE;
 
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self::Heap(Vec::new())
     }
 
     /// Adds bytes, which have room.
-    pub(crate) fn extend(&mut self, bytes: impl ExactSizeIterator<Item = i8>) {
+    fn extend(&mut self, bytes: impl ExactSizeIterator<Item = i8>) {
         match self {
             Self::Huge(page) => page.extend(bytes),
             Self::Heap(heap) => {
@@ -37,7 +90,7 @@ impl Part {
         }
     }
 
-    pub(crate) fn bytes(&self) -> &[i8] {
+    fn bytes(&self) -> &[i8] {
         match self {
             Self::Heap(heap) => heap,
             Self::Huge(page) => page.bytes(),
@@ -45,7 +98,7 @@ impl Part {
     }
 
     /// Heap bytes, roughly.
-    pub(crate) const fn heap_bytes(&self) -> usize {
+    const fn heap_bytes(&self) -> usize {
         match self {
             Self::Heap(heap) => heap.capacity(),
             Self::Huge(_) => HUGE_PAGE,
@@ -55,7 +108,7 @@ impl Part {
 
 /// A huge page of its own, where the system gives one.
 #[derive(Debug)]
-pub(crate) struct HugePage {
+struct HugePage {
     /// Twice the size, so that a whole page lies in it; what is not touched takes no memory.
     map: MmapMut,
     begin: usize,

@@ -12,25 +12,17 @@ pub(crate) const MOST_TOKENS: usize = 64;
 pub(crate) type Weighted = (Token, f32);
 
 /// Tokens of a query that are looked up together.
-const LANES: usize = 8;
+const LANES: usize = 16;
+/// How well each of them is met by some token, from 0 to 255: as many as the processor compares at once.
+type Lanes = [u8; LANES];
 
 /// The score of each text, from 0 (nothing of the query is met) to 1 (each of its tokens stands there).
 pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Vec<f32> {
     let nearness = Nearness::new(query);
-    let mut nearest = vec![[0.0f32; LANES]; nearness.width];
     texts
         .map(|tokens| {
-            nearest.fill([0.0; LANES]);
-            for &token in tokens {
-                for (nearest, nearness) in nearest.iter_mut().zip(nearness.to(token)) {
-                    for (nearest, nearness) in nearest.iter_mut().zip(nearness) {
-                        // Not f32::max, which minds what is no number.
-                        *nearest = if *nearness > *nearest { *nearness } else { *nearest };
-                    }
-                }
-            }
-            let met = |nearest: f32| (nearest - FLOOR).max(0.0) / (1.0 - FLOOR);
-            query.iter().zip(nearest.as_flattened()).map(|(&(_, weight), &near)| weight * met(near)).sum()
+            let lanes = query.chunks(LANES).zip(0..);
+            lanes.map(|(query, lane)| nearness.met(query, lane, tokens)).sum()
         })
         .collect()
 }
@@ -41,37 +33,53 @@ struct Nearness {
     width: usize,
     /// Which row a token has; 0 for those that are near to nothing of the query, as most are.
     rows: Vec<u16>,
-    /// A row for each of the others, one after the other, from row 1 on.
-    values: Vec<[f32; LANES]>,
+    /// The rows, one after the other. That of nothing is the first.
+    values: Vec<Lanes>,
 }
 
 impl Nearness {
     fn new(query: &[Weighted]) -> Self {
         let table = Table::built_in();
+        let lists = near::lists(table, query.iter().map(|&(token, _)| token));
         let width = query.len().div_ceil(LANES);
         let mut rows = vec![0u16; table.len()];
-        let mut values = vec![[0.0; LANES]; width];
-        for (lane, near) in near::lists(table, query.iter().map(|&(token, _)| token)).iter().enumerate() {
+        let mut values = Vec::with_capacity((1 + lists.iter().map(|list| list.len()).sum::<usize>()) * width);
+        values.resize(width, Lanes::default());
+        for (lane, near) in lists.iter().enumerate() {
             for (token, near) in near.iter() {
                 let row = &mut rows[usize::from(token)];
                 if *row == 0 {
                     // There are no more rows than tokens, whose numbers have 16 bits.
                     *row = u16::try_from(values.len() / width).unwrap_or(0);
-                    values.resize(values.len() + width, [0.0; LANES]);
+                    values.resize(values.len() + width, Lanes::default());
                 }
-                values[usize::from(*row) * width + lane / LANES][lane % LANES] = near;
+                values[usize::from(*row) * width + lane / LANES][lane % LANES] = met(near);
             }
         }
         Self { width, rows, values }
     }
 
-    fn to(&self, token: Token) -> &[[f32; LANES]] {
-        match self.rows.get(usize::from(token)) {
-            None | Some(0) => &[],
-            Some(&row) => &self.values[usize::from(row) * self.width..][..self.width],
+    /// How well a text meets some tokens of the query, which have this lane.
+    fn met(&self, query: &[Weighted], lane: usize, text: &[Token]) -> f32 {
+        let mut best = Lanes::default();
+        for token in text {
+            let row = self.rows.get(usize::from(*token)).copied().unwrap_or(0);
+            let met = &self.values[usize::from(row) * self.width + lane];
+            for (best, met) in best.iter_mut().zip(met) {
+                *best = (*best).max(*met);
+            }
         }
+        let sum: f32 = query.iter().zip(best).map(|(&(_, weight), met)| weight * f32::from(met)).sum();
+        sum / f32::from(u8::MAX)
     }
 }
+
+/// What nearness above the floor counts.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is held between 0 and 255")]
+fn met(nearness: f32) -> u8 {
+    ((nearness - FLOOR) / (1.0 - FLOOR) * f32::from(u8::MAX)).round().clamp(0.0, 255.0) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

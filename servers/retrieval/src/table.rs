@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 /// Numbers in a vector.
 pub(crate) const DIMENSIONS: usize = 128;
+/// The first of them, which tell most: the table was made by principal components.
+pub(crate) const HEAD: usize = 32;
 /// How strongly frequent tokens are held back; the value of the paper.
 const SMOOTHING: f32 = 1e-3;
 

@@ -1,49 +1,60 @@
-//! Dot products of signed bytes, over many rows at once: exact, since at this size no approximate index is both
-//! quicker and as good.
+//! Rows of signed bytes, and how alike they are to a vector: guessed for all of them at once, exact for one.
 
-use crate::part::Part;
+use crate::part::Matrix;
 use pulp::Simd;
 
-/// The rows of a matrix, one after the other.
+/// Vectors, one a row. The first numbers of each are kept apart, so that a guess reads nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    parts: Vec<Part>,
+    heads: Matrix,
+    tails: Matrix,
     inverse_norms: Vec<f32>,
-    width: usize,
+}
+
+/// A vector that rows are compared with.
+#[derive(Debug)]
+pub(crate) struct Probe<'a> {
+    vector: &'a [i8],
+    inverse_norm: f32,
+}
+
+impl<'a> Probe<'a> {
+    pub(crate) fn new(vector: &'a [i8]) -> Self {
+        Self { vector, inverse_norm: inverse_norm(vector) }
+    }
 }
 
 impl Rows {
-    /// No rows yet, of this many numbers each.
-    pub(crate) const fn of_width(width: usize) -> Self {
-        Self { parts: Vec::new(), inverse_norms: Vec::new(), width }
+    /// No rows yet, of this many numbers each, of which the first ones are enough for a guess.
+    pub(crate) const fn new(width: usize, head: usize) -> Self {
+        Self {
+            heads: Matrix::of_width(head),
+            tails: Matrix::of_width(width - head),
+            inverse_norms: Vec::new(),
+        }
+    }
+
+    /// As many rows of the same kind as there are, with none of them yet.
+    pub(crate) const fn emptied(&self) -> Self {
+        Self::new(self.width(), self.heads.width())
     }
 
     /// Numbers in a row.
-    pub(crate) const fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Rows of one part.
-    fn rows_of_part(&self) -> usize {
-        (Part::MOST / self.width.max(1)).max(1)
+    const fn width(&self) -> usize {
+        self.heads.width() + self.tails.width()
     }
 
     /// Adds a row. A vector of another width becomes a row of zeros, which is like nothing.
     pub(crate) fn push(&mut self, vector: &[i8]) {
-        if self.inverse_norms.len().is_multiple_of(self.rows_of_part()) {
-            self.parts.push(Part::new());
-        }
-        let fits = vector.len() == self.width;
+        let fits = vector.len() == self.width();
         let number = |at: usize| if fits { vector[at].max(-i8::MAX) } else { 0 };
-        if let Some(part) = self.parts.last_mut() {
-            part.extend((0..self.width).map(number));
-        }
+        self.heads.push((0..self.heads.width()).map(number));
+        self.tails.push((self.heads.width()..self.width()).map(number));
         self.inverse_norms.push(if fits { inverse_norm(vector) } else { 0.0 });
     }
 
-    pub(crate) fn get(&self, row: usize) -> &[i8] {
-        let (part, row) = (row / self.rows_of_part(), row % self.rows_of_part());
-        &self.parts[part].bytes()[row * self.width..(row + 1) * self.width]
+    pub(crate) fn get(&self, row: usize) -> Vec<i8> {
+        [self.heads.row(row), self.tails.row(row)].concat()
     }
 
     /// Whether a row is zeros: there was no vector, or one without a direction.
@@ -51,27 +62,37 @@ impl Rows {
         self.inverse_norms[row] <= 0.0
     }
 
-    /// The cosine of each row with a vector, in order.
-    pub(crate) fn cosines(&self, vector: &[i8]) -> Vec<f32> {
-        let mut cosines = vec![0.0; self.inverse_norms.len()];
-        if vector.len() == self.width && self.width > 0 {
-            let own = inverse_norm(vector);
-            let norms = self.inverse_norms.chunks(self.rows_of_part());
-            for ((part, cosines), norms) in
-                self.parts.iter().zip(cosines.chunks_mut(self.rows_of_part())).zip(norms)
-            {
-                dots(vector, part.bytes(), cosines);
-                for (cosine, norm) in cosines.iter_mut().zip(norms) {
-                    *cosine *= own * norm;
-                }
+    /// What the cosine of each row with a vector might be, in order: as much of it as the first numbers tell.
+    pub(crate) fn guesses(&self, probe: &Probe<'_>) -> Vec<f32> {
+        let mut guesses = vec![0.0; self.inverse_norms.len()];
+        if probe.vector.len() == self.width() {
+            let head = &probe.vector[..self.heads.width()];
+            let mut rest = guesses.as_mut_slice();
+            for rows in self.heads.parts() {
+                let (some, others) = rest.split_at_mut(rows.len() / head.len().max(1));
+                dots(head, rows, some);
+                rest = others;
+            }
+            for (guess, norm) in guesses.iter_mut().zip(&self.inverse_norms) {
+                *guess *= probe.inverse_norm * norm;
             }
         }
-        cosines
+        guesses
+    }
+
+    /// The cosine of a row with a vector; 0 with one of another width.
+    pub(crate) fn cosine(&self, row: usize, probe: &Probe<'_>) -> f32 {
+        if probe.vector.len() != self.width() {
+            return 0.0;
+        }
+        let (head, tail) = probe.vector.split_at(self.heads.width());
+        let product = product([(head, self.heads.row(row)), (tail, self.tails.row(row))]);
+        product * probe.inverse_norm * self.inverse_norms[row]
     }
 
     /// Heap bytes, roughly.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.parts.iter().map(Part::heap_bytes).sum::<usize>() + self.inverse_norms.capacity() * 4
+        self.heads.heap_bytes() + self.tails.heap_bytes() + self.inverse_norms.capacity() * 4
     }
 }
 
@@ -87,9 +108,16 @@ pub(crate) fn dots(vector: &[i8], rows: &[i8], products: &mut [f32]) {
 
 /// The cosine of two vectors.
 pub(crate) fn cosine(a: &[i8], b: &[i8]) -> f32 {
-    let mut product = [0.0];
-    dots(a, b, &mut product);
-    product[0] * inverse_norm(a) * inverse_norm(b)
+    product([(a, b)]) * inverse_norm(a) * inverse_norm(b)
+}
+
+/// The dot product of two vectors, given in parts. No number is -128.
+fn product<const PARTS: usize>(parts: [(&[i8], &[i8]); PARTS]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = pulp::x86::V3::try_new() {
+        return Simd::vectorize(avx2, ProductOnAvx2 { parts, avx2 });
+    }
+    to_float(parts.iter().map(|(a, b)| dot(a, b)).sum())
 }
 
 struct Dots<'a> {
@@ -157,6 +185,32 @@ impl pulp::WithSimd for OnAvx2<'_> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+struct ProductOnAvx2<'a, const PARTS: usize> {
+    parts: [(&'a [i8], &'a [i8]); PARTS],
+    avx2: pulp::x86::V3,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const PARTS: usize> pulp::WithSimd for ProductOnAvx2<'_, PARTS> {
+    type Output = f32;
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let v3 = self.avx2;
+        let mut sums = pulp::cast([0i32; 8]);
+        let mut rest = 0;
+        for (a, b) in self.parts {
+            let (blocks, end) = a.as_chunks::<32>();
+            sums = v3.avx2._mm256_add_epi32(sums, partial(v3, blocks, b));
+            rest += dot(end, &b[a.len() - end.len()..]);
+        }
+        let sums: [i32; 8] = pulp::cast(sums);
+        to_float(sums.iter().sum::<i32>() + rest)
+    }
+}
+
 /// Sums that add up to the product of some blocks of a vector with as much of a row.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -203,6 +257,7 @@ mod tests {
 
     /// More than two blocks, and some beside them.
     const WIDTH: usize = 77;
+    const HEAD: usize = 33;
 
     proptest! {
         #[test]
@@ -210,12 +265,13 @@ mod tests {
             rows in prop::collection::vec(prop::collection::vec(-127i8..=127, WIDTH), 0..20),
             vector in prop::collection::vec(-127i8..=127, WIDTH),
         ) {
-            let mut matrix = Rows::of_width(WIDTH);
+            let mut matrix = Rows::new(WIDTH, HEAD);
             for row in &rows {
                 matrix.push(row);
             }
             let length = |v: &[i8]| v.iter().map(|&n| f64::from(n).powi(2)).sum::<f64>().sqrt();
-            for (row, cosine) in rows.iter().zip(matrix.cosines(&vector)) {
+            for (number, row) in rows.iter().enumerate() {
+                let cosine = matrix.cosine(number, &Probe::new(&vector));
                 let dot: f64 = row.iter().zip(&vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                 let product = length(row) * length(&vector);
                 let expected = if product > 0.0 { dot / product } else { 0.0 };
@@ -226,11 +282,13 @@ mod tests {
 
     #[test]
     fn a_vector_of_another_width_is_like_nothing() {
-        let mut matrix = Rows::of_width(2);
+        let mut matrix = Rows::new(2, 1);
         matrix.push(&[1, 1]);
         matrix.push(&[1, 1, 1]);
-        assert_eq!(matrix.cosines(&[1, 1, 1]), [0.0, 0.0]);
-        assert!((matrix.cosines(&[2, 2])[0] - 1.0).abs() < 1e-6);
-        assert!(matrix.cosines(&[2, 2])[1].abs() < 1e-6);
+        let cosine = |row, vector: &[i8]| matrix.cosine(row, &Probe::new(vector));
+        assert!([0, 1].map(|row| cosine(row, &[1, 1, 1])).iter().all(|cosine| cosine.abs() < 1e-6));
+        assert_eq!(matrix.guesses(&Probe::new(&[1, 1, 1])), [0.0, 0.0]);
+        assert!((cosine(0, &[2, 2]) - 1.0).abs() < 1e-6);
+        assert!(cosine(1, &[2, 2]).abs() < 1e-6);
     }
 }

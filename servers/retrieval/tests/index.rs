@@ -104,6 +104,84 @@ fn nothing_is_found_in_nothing_or_by_nothing() {
     assert!(keys(&index(&["tea"]), "xylophone").is_empty(), "what has nothing in common is no hit");
 }
 
+/// Texts of a few words each, all different.
+fn many(count: usize) -> Index<u32> {
+    const WHO: [&str; 7] = ["Ann", "the doctor", "my neighbour", "a student", "the cook", "our team", "Paul"];
+    const DID: [&str; 11] = [
+        "bought",
+        "painted",
+        "lost",
+        "repaired",
+        "sold",
+        "found",
+        "described",
+        "forgot",
+        "carried",
+        "opened",
+        "broke",
+    ];
+    const WHAT: [&str; 13] = [
+        "a violin",
+        "the bridge",
+        "an old map",
+        "two tickets",
+        "the server",
+        "some bread",
+        "her passport",
+        "a blue car",
+        "the invoice",
+        "a garden",
+        "his phone",
+        "the piano",
+        "a telescope",
+    ];
+    const WHERE: [&str; 17] = [
+        "in Rome",
+        "near the lake",
+        "at work",
+        "on Monday",
+        "last spring",
+        "before lunch",
+        "at the station",
+        "in the kitchen",
+        "by mistake",
+        "for a friend",
+        "at night",
+        "in the rain",
+        "abroad",
+        "at school",
+        "on the train",
+        "for the winter",
+        "in a hurry",
+    ];
+    let mut index = Index::new();
+    for (key, number) in (0u32..).zip(0..count) {
+        let text =
+            format!("{} {} {} {}", WHO[number % 7], DID[number % 11], WHAT[number % 13], WHERE[number % 17]);
+        index.insert(u64::from(key), Some(u64::from(key / 20)), &Analysis::of(&text, None), None, key);
+    }
+    index
+}
+
+#[test]
+fn the_best_of_many_are_found_though_most_are_only_guessed() {
+    let index = many(4000);
+    let (mut same, mut all) = (0, 0);
+    for question in
+        ["who purchased an instrument?", "what did the physician mend near water?", "lost papers", "violin"]
+    {
+        let mut query = Query::of(question);
+        let quick: Vec<u64> = index.search(&query, ALL, EVEN_HANDED).iter().map(|hit| hit.key).collect();
+        // So many that nothing is left to be guessed.
+        query.limit = 2000;
+        let hits = index.search(&query, ALL, EVEN_HANDED);
+        all += quick.len();
+        same += hits.iter().take(quick.len()).filter(|hit| quick.contains(&hit.key)).count();
+    }
+    assert_eq!(all, 40);
+    assert!(same >= 32, "{same} of {all}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Insert(u8, Option<u8>, usize),

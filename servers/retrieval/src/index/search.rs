@@ -1,0 +1,434 @@
+//! One search: all entries are looked at briefly, the best of them closely, and then what stands around these.
+//!
+//! 1. Each entry's words are scored, and the first numbers of its vector compared; of the best, [`GUESSED`] times as many
+//!    as are needed, the whole vectors are.
+//! 2. The best [`CLOSE`] of these get the close look (`soft`).
+//! 3. The entries around each take part in each other's scores, the best first; the search ends where nothing that is left
+//!    could still be among the hits.
+
+use super::{Index, NONE, distinct, to_slot};
+use crate::analysis::Analysis;
+use crate::fusion::{self, Best, REACH, Weights};
+use crate::soft::{self, Weighted};
+use crate::vectors::{Probe, Rows, quantised};
+use crate::wordpiece::Token;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use std::ops::Range;
+
+/// Entries that get the close look.
+const CLOSE: usize = 200;
+/// For each of them, entries that are compared as they are: so many make up for what guesses get wrong.
+const GUESSED: usize = 2;
+/// The most alike by guess, among which the most alike is.
+const MOST_ALIKE: usize = 64;
+/// An entry that shares no word with the query must be this much like it, or stand beside one that is.
+const LEAST_COSINE: f32 = 0.25;
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    analysis: Analysis,
+    /// The most hits. Default 10.
+    pub limit: usize,
+    /// The query's vector by the model whose vectors the entries have; without one they are not compared.
+    pub dense: Option<Vec<f32>>,
+}
+
+impl Query {
+    /// Any text; a question serves as well as words.
+    pub fn of(text: &str) -> Self {
+        Self { analysis: Analysis::of(text, None), limit: 10, dense: None }
+    }
+}
+
+/// An entry that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// The entry's key.
+    pub key: u64,
+    /// How well it fits, from 0 to 1, times the weight that the caller gave it. Only scores of one search compare.
+    pub score: f32,
+    /// What the score is made of.
+    pub parts: Parts,
+}
+
+/// The parts of a score. They add up to it, once multiplied by `weight`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// The words that query and entry share (BM25).
+    pub lexical: f32,
+    /// How alike the two are as a whole (cosine of the static vectors).
+    pub vector: f32,
+    /// How well each word of the query is met by some word of the entry.
+    pub soft: f32,
+    /// How alike the two are to the neural model, when there is one.
+    pub dense: f32,
+    /// What the entries around it in the same group add.
+    pub neighbours: f32,
+    /// What the caller made of the entry's attributes; 1 changes nothing.
+    pub weight: f32,
+}
+
+impl<A> Index<A> {
+    /// The entries that fit a query best and that `accept` lets through, best first.
+    ///
+    /// `weigh` gives a factor for an entry's score, from 0 to 1: less than 1 for what is old or unimportant.
+    pub fn search(&self, query: &Query, accept: impl Fn(&A) -> bool, weigh: impl Fn(&A) -> f32) -> Vec<Hit> {
+        if query.limit == 0 || query.analysis.is_empty() || self.is_empty() {
+            return Vec::new();
+        }
+        let accepted = |slot: u32| self.attributes[slot as usize].as_ref().is_some_and(&accept);
+        let dense = query.dense.as_deref().map(quantised);
+        let mut sight = Sight::new(self, &query.analysis, dense.as_deref(), &accepted);
+        let (close, least) = sight.close(CLOSE.max(query.limit), &accepted);
+        let tokens = self.weighted(&query.analysis.tokens);
+        let by_own = sight.look_closely(&tokens, close);
+
+        let mut best = Best::new(query.limit);
+        let mut seen = FxHashSet::with_capacity_and_hasher(1024, FxBuildHasher);
+        for (most, slot) in by_own {
+            // Whatever stands around here and was not seen is no better than this entry, or got no close look.
+            if !best.wants(most.max(least)) {
+                break;
+            }
+            let around = sight.around(slot, FAR, &accepted);
+            for place in around.within(REACH) {
+                let slot = around.slots[place];
+                if !seen.insert(slot) {
+                    continue;
+                }
+                let score = fusion::own(around.own[place]) + around.surroundings(place);
+                if score <= 0.0 || !best.wants(score) {
+                    continue;
+                }
+                if let Some(attributes) = self.attributes[slot as usize].as_ref().filter(|it| accept(it)) {
+                    let weighed = score * weigh(attributes);
+                    if weighed > 0.0 && best.wants(weighed) {
+                        best.push(weighed, slot);
+                    }
+                }
+            }
+        }
+        let hit = |(score, slot): (f32, u32)| {
+            let neighbours = sight.around(slot, REACH, &accepted).surroundings(FAR);
+            let weight = self.attributes[slot as usize].as_ref().map_or(1.0, &weigh);
+            let parts = Parts { neighbours, weight, ..sight.parts(slot) };
+            Hit { key: self.keys[slot as usize], score, parts }
+        };
+        best.sorted().into_iter().map(hit).collect()
+    }
+
+    /// The tokens of a query, each once, weighted by how rare it is here. Squared: a rare word says more than its
+    /// logarithm does.
+    fn weighted(&self, tokens: &[Token]) -> Vec<Weighted> {
+        #[allow(clippy::cast_precision_loss, reason = "a score, not an account")]
+        let all = self.len() as f32;
+        let mut weighted: Vec<Weighted> = distinct(tokens)
+            .into_iter()
+            .take(soft::MOST_TOKENS)
+            .map(|token| {
+                #[allow(clippy::cast_precision_loss, reason = "a score, not an account")]
+                let having = self.having.get(&token).copied().unwrap_or(0) as f32;
+                (token, (1.0 + (all - having + 0.5) / (having + 0.5)).ln().powi(2))
+            })
+            .collect();
+        let sum: f32 = weighted.iter().map(|(_, weight)| weight).sum();
+        for (_, weight) in &mut weighted {
+            *weight /= sum.max(f32::MIN_POSITIVE);
+        }
+        weighted
+    }
+}
+
+/// What one search knows of the entries.
+struct Sight<'a, A> {
+    index: &'a Index<A>,
+    lexical: Vec<f32>,
+    /// The query's static vector, and what its cosines might be.
+    vector: Probe<'a>,
+    guesses: Vec<f32>,
+    /// The same for the neural model, where it takes part.
+    dense: Option<(Probe<'a>, &'a Rows, Vec<f32>)>,
+    /// Of those that got the close look.
+    soft: FxHashMap<u32, f32>,
+    /// What entries have of themselves, where that is known already.
+    own: FxHashMap<u32, f32>,
+    /// The best value of each kind; that of a kind that takes no part is 1.
+    most: Weights,
+    /// What each kind counts, divided by its best value.
+    weights: Weights,
+}
+
+impl<'a, A> Sight<'a, A> {
+    fn new(
+        index: &'a Index<A>,
+        analysis: &'a Analysis,
+        dense: Option<&'a [i8]>,
+        accepted: &impl Fn(u32) -> bool,
+    ) -> Self {
+        let vector = Probe::new(&analysis.vector);
+        let mut sight = Self {
+            index,
+            lexical: index.lexical.scores(&analysis.terms),
+            guesses: index.vectors.guesses(&vector),
+            vector,
+            dense: None,
+            soft: FxHashMap::default(),
+            own: FxHashMap::default(),
+            most: Weights { lexical: 1.0, vector: 1.0, soft: 1.0, dense: 1.0 },
+            weights: Weights::STATIC,
+        };
+        sight.most.lexical = greatest(
+            best_of(sight.lexical.len(), of(&sight.lexical), 1, accepted).into_iter().map(|(score, _)| score),
+        );
+        sight.most.vector = most_alike(&index.vectors, &sight.vector, &sight.guesses, accepted);
+        if let Some((wanted, rows)) = dense.zip(index.dense.as_ref()) {
+            let probe = Probe::new(wanted);
+            let guesses = rows.guesses(&probe);
+            let most = most_alike(rows, &probe, &guesses, accepted);
+            // Where no entry has such a vector yet, the model takes no part.
+            if most > f32::MIN_POSITIVE {
+                sight.most.dense = most;
+                sight.weights = Weights::DENSE;
+                sight.dense = Some((probe, rows, guesses));
+            }
+        }
+        sight.weights.lexical /= sight.most.lexical;
+        sight.weights.vector /= sight.most.vector;
+        sight.weights.dense /= sight.most.dense;
+        sight
+    }
+
+    /// The entries that get the close look; and what any other entry may have of itself at the most.
+    fn close(&self, most: usize, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
+        // Words and vectors alike, each over its best, decide.
+        let over = Weights {
+            lexical: 1.0 / self.most.lexical,
+            vector: 1.0 / self.most.vector,
+            dense: self.dense.as_ref().map_or(0.0, |_| 1.0 / self.most.dense),
+            soft: 0.0,
+        };
+        let firsts = |slots: Range<usize>, firsts: &mut [f32]| {
+            let (lexical, guesses) = (&self.lexical[slots.clone()], &self.guesses[slots.clone()]);
+            for ((first, lexical), guess) in firsts.iter_mut().zip(lexical).zip(guesses) {
+                *first = lexical * over.lexical + positive(*guess) * over.vector;
+            }
+            if let Some((_, rows, meant)) = &self.dense {
+                for ((first, slot), guess) in firsts.iter_mut().zip(slots).zip(guesses) {
+                    let blank = rows.is_blank(slot);
+                    *first += if blank {
+                        positive(*guess) * over.vector
+                    } else {
+                        positive(meant[slot]) * over.dense
+                    };
+                }
+            }
+        };
+        let guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted).into_iter();
+        let mut close: Vec<(f32, Kinds, u32)> = guessed
+            .map(|(_, slot)| (self.kinds(slot), slot))
+            .filter(|(kinds, _)| kinds.is_related())
+            .map(|(kinds, slot)| (kinds.weighted(&over), kinds, slot))
+            .collect();
+        // An entry with no word of the query that is not alike either.
+        let mut others = LEAST_COSINE * (over.vector + over.dense);
+        if close.len() > most {
+            close.select_nth_unstable_by(most, |a, b| fusion::order(&(a.0, a.2), &(b.0, b.2)));
+            others = others.max(close[most].0);
+            close.truncate(most);
+        }
+        let plain = if self.dense.is_some() { Weights::DENSE } else { Weights::STATIC };
+        let least = others * plain.lexical.max(plain.vector).max(plain.dense);
+        (close.into_iter().map(|(_, kinds, slot)| (kinds, slot)).collect(), least)
+    }
+
+    /// These entries with what they have of themselves, the best first.
+    fn look_closely(&mut self, tokens: &[Weighted], close: Vec<(Kinds, u32)>) -> Vec<(f32, u32)> {
+        let soft = soft::scores(tokens, close.iter().map(|&(_, slot)| self.index.tokens(slot)));
+        self.weights.soft /= highest(&soft).max(f32::MIN_POSITIVE);
+        self.own.reserve(4 * close.len());
+        let mut by_own = Vec::with_capacity(close.len());
+        for ((kinds, slot), soft) in close.into_iter().zip(soft) {
+            let own = kinds.weighted(&self.weights) + soft * self.weights.soft;
+            self.soft.insert(slot, soft);
+            self.own.insert(slot, own);
+            by_own.push((own, slot));
+        }
+        by_own.sort_unstable_by(fusion::order);
+        by_own
+    }
+
+    /// How an entry's words and vectors fit, as they are. Where it has no neural vector, it is judged by its static one:
+    /// vectors come a little after their entries, which must not be worse off until then.
+    fn kinds(&self, slot: u32) -> Kinds {
+        let slot = slot as usize;
+        let vector = self.index.vectors.cosine(slot, &self.vector);
+        let dense = self.dense.as_ref().map_or(0.0, |(probe, rows, _)| {
+            if rows.is_blank(slot) {
+                vector / self.most.vector * self.most.dense
+            } else {
+                rows.cosine(slot, probe)
+            }
+        });
+        Kinds { lexical: self.lexical[slot], vector, dense }
+    }
+
+    /// What an entry has of itself; nothing where it is not accepted.
+    fn own(&mut self, slot: u32, accepted: &impl Fn(u32) -> bool) -> f32 {
+        if let Some(own) = self.own.get(&slot) {
+            return *own;
+        }
+        let own = if accepted(slot) { self.kinds(slot).weighted(&self.weights) } else { 0.0 };
+        self.own.insert(slot, own);
+        own
+    }
+
+    /// Up to `reach` entries, at the most [`FAR`], on either side of one.
+    fn around(&mut self, slot: u32, reach: usize, accepted: &impl Fn(u32) -> bool) -> Around {
+        let mut around =
+            Around { slots: [slot; 2 * FAR + 1], own: [0.0; 2 * FAR + 1], begin: FAR, end: FAR + 1 };
+        for before in chain(slot, &self.index.before).take(reach) {
+            around.begin -= 1;
+            around.slots[around.begin] = before;
+        }
+        for after in chain(slot, &self.index.after).take(reach) {
+            around.slots[around.end] = after;
+            around.end += 1;
+        }
+        for place in around.begin..around.end {
+            around.own[place] = self.own(around.slots[place], accepted);
+        }
+        around
+    }
+
+    fn parts(&self, slot: u32) -> Parts {
+        let Kinds { lexical, vector, dense } = self.kinds(slot);
+        let soft = self.soft.get(&slot).copied().unwrap_or(0.0);
+        Parts {
+            lexical: fusion::own(lexical * self.weights.lexical),
+            vector: fusion::own(vector.max(0.0) * self.weights.vector),
+            soft: fusion::own(soft * self.weights.soft),
+            dense: fusion::own(dense.max(0.0) * self.weights.dense),
+            ..Parts::default()
+        }
+    }
+}
+
+/// How an entry's words and vectors fit, before any weight.
+#[derive(Clone, Copy)]
+struct Kinds {
+    lexical: f32,
+    vector: f32,
+    dense: f32,
+}
+
+impl Kinds {
+    fn weighted(self, weights: &Weights) -> f32 {
+        self.lexical * weights.lexical
+            + self.vector.max(0.0) * weights.vector
+            + self.dense.max(0.0) * weights.dense
+    }
+
+    fn is_related(self) -> bool {
+        self.lexical > 0.0 || self.vector >= LEAST_COSINE || self.dense >= LEAST_COSINE
+    }
+}
+
+/// The most entries that are looked at around one: those that count for its neighbours.
+const FAR: usize = 2 * REACH;
+
+/// An entry and those around it in its group, in their order, with what each has of itself.
+struct Around {
+    slots: [u32; 2 * FAR + 1],
+    own: [f32; 2 * FAR + 1],
+    /// The places that are taken; the entry itself has the one in the middle.
+    begin: usize,
+    end: usize,
+}
+
+impl Around {
+    /// The places that are this near to the middle.
+    fn within(&self, reach: usize) -> Range<usize> {
+        self.begin.max(FAR - reach)..self.end.min(FAR + reach + 1)
+    }
+
+    /// What the entries around a place add to its score.
+    fn surroundings(&self, place: usize) -> f32 {
+        let before = self.own[self.begin..place].iter().rev().take(REACH);
+        let after = self.own[place + 1..self.end].iter().take(REACH);
+        fusion::surroundings(self.own[place], before.copied(), after.copied())
+    }
+}
+
+/// The slots on one side of one, nearest first.
+fn chain(slot: u32, links: &[u32]) -> impl Iterator<Item = u32> {
+    let next = |slot: &u32| Some(links[*slot as usize]).filter(|next| *next != NONE);
+    std::iter::successors(next(&slot), next)
+}
+
+/// Scores that are looked at together first, since most hold none that is wanted.
+const BLOCK: usize = 32;
+
+/// The slots with the best scores above 0 among those that are accepted, which is asked only of those that would be
+/// among them. `scores` writes the scores of some slots.
+fn best_of(
+    slots: usize,
+    scores: impl Fn(Range<usize>, &mut [f32]),
+    most: usize,
+    accepted: impl Fn(u32) -> bool,
+) -> Vec<(f32, u32)> {
+    let mut best = Best::new(most);
+    let mut block = [0.0; BLOCK];
+    for begin in (0..slots).step_by(BLOCK) {
+        let end = slots.min(begin + BLOCK);
+        scores(begin..end, &mut block[..end - begin]);
+        block[end - begin..].fill(0.0);
+        let highest = highest(&block);
+        if highest <= 0.0 || !best.wants(highest) {
+            continue;
+        }
+        for (slot, &score) in (begin..end).zip(&block) {
+            if score > 0.0 && best.wants(score) && accepted(to_slot(slot)) {
+                best.push(score, to_slot(slot));
+            }
+        }
+    }
+    best.kept()
+}
+
+/// Scores that are there already, for [`best_of`].
+fn of(scores: &[f32]) -> impl Fn(Range<usize>, &mut [f32]) {
+    |slots, some| some.copy_from_slice(&scores[slots])
+}
+
+/// The highest of some scores; 0 where none is above. In lanes, as the processor has them, which the compiler sees only
+/// when this is compiled alone.
+#[inline(never)]
+fn highest(scores: &[f32]) -> f32 {
+    let higher = |a: f32, b: f32| if b > a { b } else { a };
+    let (eights, rest) = scores.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        for (lane, score) in lanes.iter_mut().zip(eight) {
+            *lane = higher(*lane, *score);
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(0.0, higher)
+}
+
+/// Not `f32::max`, which minds what is no number.
+#[inline]
+const fn positive(score: f32) -> f32 {
+    if score > 0.0 { score } else { 0.0 }
+}
+
+/// The greatest cosine of an accepted row.
+fn most_alike(rows: &Rows, probe: &Probe<'_>, guesses: &[f32], accepted: impl Fn(u32) -> bool) -> f32 {
+    let cosine = |(_, slot): (f32, u32)| rows.cosine(slot as usize, probe);
+    greatest(best_of(guesses.len(), of(guesses), MOST_ALIKE, accepted).into_iter().map(cosine))
+}
+
+/// The greatest of some scores, above 0 so that one may divide by it.
+fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
+    scores.fold(f32::MIN_POSITIVE, f32::max)
+}
