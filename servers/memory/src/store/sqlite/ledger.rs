@@ -4,10 +4,11 @@ use super::places::{self, Place, Places};
 use crate::model::Scope;
 use crate::moment::Moment;
 use crate::store::REMEMBERED_CHANGES;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use std::collections::HashMap;
 
-/// A transaction under way. Dropped without [`Ledger::close`], it leaves nothing behind in memory.
+/// A transaction under way. Dropped without [`Ledger::commit`], it leaves nothing behind in memory; the connection must be
+/// closed then, which takes it back in the file.
 pub(super) struct Ledger<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     places: &'a Places,
@@ -15,8 +16,13 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn new(connection: &'a mut SqliteConnection, places: &'a Places) -> Self {
-        Self { connection, places, touched: HashMap::new() }
+    /// Begins one. `SQLite`'s own statements are used and not sqlx's transactions: these commit in a step of its own.
+    pub(super) async fn begin(
+        connection: &'a mut SqliteConnection,
+        places: &'a Places,
+    ) -> Result<Self, sqlx::Error> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        Ok(Self { connection, places, touched: HashMap::new() })
     }
 
     /// Where a scope stands within this transaction; `None` when nothing was ever stored in it.
@@ -74,17 +80,16 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Writes where the scopes stand, and tells it for the time after the commit.
-    pub(super) async fn close(self) -> Result<HashMap<Scope, Place>, sqlx::Error> {
+    /// Writes where the scopes stand and commits, both at once; tells it for the time after.
+    pub(super) async fn commit(self) -> Result<HashMap<Scope, Place>, sqlx::Error> {
+        const STAND: &str = "UPDATE scopes SET version = ?, last = ?, written_at = ? WHERE number = ?;";
+        let statements = STAND.repeat(self.touched.len()) + "COMMIT";
+        // Nothing but the number of scopes makes the text.
+        let mut query = sqlx::query(AssertSqlSafe(statements)).persistent(self.touched.len() < 2);
         for place in self.touched.values() {
-            sqlx::query("UPDATE scopes SET version = ?, last = ?, written_at = ? WHERE number = ?")
-                .bind(place.version)
-                .bind(place.last)
-                .bind(place.written_at)
-                .bind(place.scope)
-                .execute(&mut *self.connection)
-                .await?;
+            query = query.bind(place.version).bind(place.last).bind(place.written_at).bind(place.scope);
         }
+        query.execute(&mut *self.connection).await?;
         Ok(self.touched)
     }
 }

@@ -5,7 +5,7 @@ use super::super::StoreError;
 use super::ledger::Ledger;
 use super::places::Places;
 use futures::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -140,9 +140,8 @@ async fn settle(pool: &SqlitePool, places: &Places, batch: &mut Vec<Box<dyn Job>
 async fn commit(pool: &SqlitePool, places: &Places, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     let committed = commit_on(&mut connection, places, batch).await;
-    if matches!(committed, Err(StoreError::Database(_) | StoreError::Full(_))) {
-        // SQLite itself ends the transaction of a full disk, and sqlx, which does not learn of it, would begin
-        // no other on this connection.
+    if committed.is_err() {
+        // Takes back what was done, whatever state the transaction is in: SQLite itself ends that of a full disk.
         connection.close_on_drop();
     }
     committed
@@ -153,13 +152,10 @@ async fn commit_on(
     places: &Places,
     batch: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut ledger = Ledger::new(&mut transaction, places);
+    let mut ledger = Ledger::begin(connection, places).await?;
     for job in batch {
         job.apply(&mut ledger).await?;
     }
-    let touched = ledger.close().await?;
-    transaction.commit().await?;
-    places.publish(touched);
+    places.publish(ledger.commit().await?);
     Ok(())
 }

@@ -7,7 +7,9 @@ use super::writer::Write;
 use crate::model::{ContentHash, Draft, Inserted, Kind, Said, Scope, Session};
 use crate::moment::Moment;
 use crate::store::StoreError;
-use sqlx::Row;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Row, Sqlite};
 
 type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
@@ -32,19 +34,19 @@ impl Write for Insert {
             }
         }
         for (draft, known) in self.drafts.iter().zip(known) {
-            let known = match known {
-                Some(known) => Some(known),
-                None => same_content(ledger, place, draft).await?,
-            };
             inserted.push(match known {
                 Some(known) => known,
-                None => match same_key(ledger, place, draft).await? {
-                    Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
-                    Ok(None) => put(ledger, &mut place, draft).await?,
-                    // The same key twice in one call, with two contents: the first has it.
-                    Err(_) => {
-                        put(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
-                    }
+                None if draft.idempotency_key.is_none() => put_new(ledger, &mut place, draft).await?,
+                None => match same_content(ledger, place, draft).await? {
+                    Some(known) => known,
+                    None => match same_key(ledger, place, draft).await? {
+                        Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
+                        Ok(None) => put(ledger, &mut place, draft).await?,
+                        // The same key twice in one call, with two contents: the first has it.
+                        Err(_) => {
+                            put(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
+                        }
+                    },
                 },
             });
         }
@@ -112,44 +114,81 @@ pub(super) async fn put(
     place: &mut Place,
     draft: &Draft,
 ) -> Result<Inserted, sqlx::Error> {
-    let entry = &draft.entry;
-    place.last += 1;
-    place.version += 1;
-    place.written(entry.created_at);
-    let archived = entry.archived.as_ref();
-    sqlx::query(
-        "INSERT INTO entries (number, scope, version, id, role, user_id, session_id, memory_type, content, context,
-             importance, created_at, updated_at, hash, idempotency_key, archived_at, archived_by, merged_into, analysis)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(place.last)
-    .bind(place.scope)
-    .bind(place.version)
-    .bind(&entry.id)
-    .bind(entry.speaker.as_ref().map(|speaker| speaker.role.name()))
-    .bind(entry.speaker.as_ref().and_then(|speaker| speaker.user_id.as_ref()))
-    .bind(&entry.session_id)
-    .bind(&entry.memory_type)
-    .bind(&entry.content)
-    .bind(rows::text(entry.context.as_ref()))
-    .bind(entry.importance)
-    .bind(entry.created_at.0)
-    .bind(entry.updated_at.0)
-    .bind(draft.hash().map(|hash| hash.0.to_vec()))
-    .bind(&draft.idempotency_key)
-    .bind(archived.map(|archived| archived.at.0))
-    .bind(archived.map(|archived| &archived.run_id))
-    .bind(archived.and_then(|archived| archived.merged_into.as_ref()))
-    .bind(draft.analysis.as_slice())
-    .execute(&mut *ledger.connection)
-    .await?;
-    Ok(Inserted {
-        id: entry.id.clone(),
-        created_at: entry.created_at,
-        number: place.last.cast_unsigned(),
-        version: place.version.cast_unsigned(),
+    let (inserted, next) = next(*place, draft);
+    insertion(INSERT, next, draft).execute(&mut *ledger.connection).await?;
+    *place = next;
+    Ok(inserted)
+}
+
+/// The same, unless its content is there already. Both in one statement: what takes time is the way to the thread that
+/// runs it.
+async fn put_new(ledger: &mut Ledger<'_>, place: &mut Place, draft: &Draft) -> Result<Inserted, sqlx::Error> {
+    let Some(hash) = draft.hash() else { return put(ledger, place, draft).await };
+    let (inserted, next) = next(*place, draft);
+    let insertion = insertion(INSERT_UNLESS_THERE, next, draft).bind(place.scope).bind(hash.0.to_vec());
+    if insertion.execute(&mut *ledger.connection).await?.rows_affected() == 1 {
+        *place = next;
+        return Ok(inserted);
+    }
+    same_content(ledger, *place, draft).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Where the scope stands once a draft is stored, and what its caller learns.
+fn next(place: Place, draft: &Draft) -> (Inserted, Place) {
+    let mut next = Place { last: place.last + 1, version: place.version + 1, ..place };
+    next.written(draft.entry.created_at);
+    let inserted = Inserted {
+        id: draft.entry.id.clone(),
+        created_at: draft.entry.created_at,
+        number: next.last.cast_unsigned(),
+        version: next.version.cast_unsigned(),
         duplicate: false,
-    })
+    };
+    (inserted, next)
+}
+
+macro_rules! insert {
+    ($condition:literal) => {
+        concat!(
+            "INSERT INTO entries (number, scope, version, id, role, user_id, session_id, memory_type, content, context,
+                 importance, created_at, updated_at, hash, idempotency_key, archived_at, archived_by, merged_into, analysis)
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+            $condition
+        )
+    };
+}
+
+const INSERT: &str = insert!("");
+const INSERT_UNLESS_THERE: &str =
+    insert!(" WHERE NOT EXISTS (SELECT 1 FROM entries WHERE scope = ? AND hash = ? AND archived_at IS NULL)");
+
+fn insertion<'a>(
+    statement: &'static str,
+    place: Place,
+    draft: &'a Draft,
+) -> Query<'a, Sqlite, SqliteArguments> {
+    let entry = &draft.entry;
+    let archived = entry.archived.as_ref();
+    sqlx::query(statement)
+        .bind(place.last)
+        .bind(place.scope)
+        .bind(place.version)
+        .bind(&entry.id)
+        .bind(entry.speaker.as_ref().map(|speaker| speaker.role.name()))
+        .bind(entry.speaker.as_ref().and_then(|speaker| speaker.user_id.as_ref()))
+        .bind(&entry.session_id)
+        .bind(&entry.memory_type)
+        .bind(&entry.content)
+        .bind(rows::text(entry.context.as_ref()))
+        .bind(entry.importance)
+        .bind(entry.created_at.0)
+        .bind(entry.updated_at.0)
+        .bind(draft.hash().map(|hash| hash.0.to_vec()))
+        .bind(&draft.idempotency_key)
+        .bind(archived.map(|archived| archived.at.0))
+        .bind(archived.map(|archived| &archived.run_id))
+        .bind(archived.and_then(|archived| archived.merged_into.as_ref()))
+        .bind(draft.analysis.as_slice())
 }
 
 /// See [`crate::store::Store::replace`].
