@@ -66,7 +66,7 @@ pub(super) async fn recent(
         query.push(" AND e.scope = ").push_bind(place.scope);
     }
     push_filter(&mut query, filter);
-    query.push(" ORDER BY e.number DESC LIMIT ").push_bind(limit);
+    query.push(" ORDER BY e.number DESC LIMIT +").push_bind(limit);
     Ok(page(query.build().fetch(connection), rows::entry).await?)
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn history(
             query.push(" AND e.number < ").push_bind(number);
         }
     }
-    query.push(" ORDER BY e.number DESC LIMIT ").push_bind(limit);
+    query.push(" ORDER BY e.number DESC LIMIT +").push_bind(limit);
     let mut messages = page(query.build().fetch(connection), rows::entry).await?;
     messages.items.reverse();
     Ok(Some(History { session, messages }))
@@ -135,7 +135,7 @@ pub(super) async fn agents_with_session(
 ) -> Result<Vec<String>, StoreError> {
     let agents = sqlx::query_scalar(
         "SELECT s.agent_id FROM sessions AS o JOIN scopes AS s ON s.number = o.scope
-         WHERE o.id = ? AND s.tenant = ? ORDER BY s.agent_id LIMIT ?",
+         WHERE o.id = ? AND s.tenant = ? ORDER BY s.agent_id LIMIT +?",
     )
     .bind(session_id)
     .bind(tenant)
@@ -167,7 +167,7 @@ pub(super) async fn changes_since(
         .push(" FROM entries AS e LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ");
     query.push_bind(model).push(" WHERE e.scope = ").push_bind(place.scope);
     query.push(" AND e.version > ").push_bind(version.cast_signed());
-    query.push(" ORDER BY e.version LIMIT ").push_bind(limit);
+    query.push(" ORDER BY e.version LIMIT +").push_bind(limit);
     let mut changes = Vec::new();
     for row in query.build().fetch_all(&mut *snapshot).await? {
         changes.push(if row.try_get::<Option<i64>, _>("archived_at")?.is_some() {
@@ -180,7 +180,7 @@ pub(super) async fn changes_since(
         });
     }
     let gone = sqlx::query(
-        "SELECT number, version FROM tombstones WHERE scope = ? AND version > ? ORDER BY version LIMIT ?",
+        "SELECT number, version FROM tombstones WHERE scope = ? AND version > ? ORDER BY version LIMIT +?",
     )
     .bind(place.scope)
     .bind(version.cast_signed())
@@ -212,7 +212,7 @@ pub(super) async fn load(
         .push(" FROM entries AS e LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ");
     query.push_bind(model).push(" WHERE e.archived_at IS NULL AND e.number > ").push_bind(place.after(after));
     query.push(" AND e.number <= ").push_bind(place.ceiling());
-    query.push(" ORDER BY e.number LIMIT ").push_bind(limit);
+    query.push(" ORDER BY e.number LIMIT +").push_bind(limit);
     let rows = query.build().fetch_all(connection).await?;
     Ok(rows.iter().map(rows::indexed).collect::<Result<_, _>>()?)
 }
@@ -238,7 +238,7 @@ pub(super) async fn unembedded(
         "SELECT e.number, e.version, e.content, s.tenant, s.agent_id
          FROM entries AS e JOIN scopes AS s ON s.number = e.scope
          LEFT JOIN vectors AS v ON v.number = e.number AND v.model = ?
-         WHERE e.number > ? AND e.archived_at IS NULL AND v.number IS NULL ORDER BY e.number LIMIT ?",
+         WHERE e.number > ? AND e.archived_at IS NULL AND v.number IS NULL ORDER BY e.number LIMIT +?",
     )
     .bind(model)
     .bind(after.cast_signed())
@@ -314,7 +314,7 @@ pub(super) async fn scopes(
 ) -> Result<Vec<Scope>, StoreError> {
     let (tenant, agent) = after.map_or(("", ""), |scope| (&*scope.tenant, &*scope.agent_id));
     let rows = sqlx::query(
-        "SELECT tenant, agent_id FROM scopes WHERE (tenant, agent_id) > (?, ?) ORDER BY tenant, agent_id LIMIT ?",
+        "SELECT tenant, agent_id FROM scopes WHERE (tenant, agent_id) > (?, ?) ORDER BY tenant, agent_id LIMIT +?",
     )
     .bind(tenant)
     .bind(agent)
@@ -329,7 +329,7 @@ pub(super) async fn recent_scopes(
     connection: &mut SqliteConnection,
     limit: u32,
 ) -> Result<Vec<Scope>, StoreError> {
-    let rows = sqlx::query("SELECT tenant, agent_id FROM scopes ORDER BY written_at DESC LIMIT ?")
+    let rows = sqlx::query("SELECT tenant, agent_id FROM scopes ORDER BY written_at DESC LIMIT +?")
         .bind(limit)
         .fetch_all(connection)
         .await?;
@@ -353,7 +353,7 @@ pub(super) async fn export_entries(
     let mut query = QueryBuilder::<Sqlite>::new("SELECT e.idempotency_key, ");
     query.push(ENTRY).push(" FROM entries AS e WHERE e.number > ").push_bind(place.after(after));
     query.push(" AND e.number <= ").push_bind(place.ceiling());
-    query.push(" ORDER BY e.number LIMIT ").push_bind(limit);
+    query.push(" ORDER BY e.number LIMIT +").push_bind(limit);
     let rows = query.build().fetch_all(connection).await?;
     let entries = rows.iter().map(|row| Ok((rows::kept(row)?, row.try_get("idempotency_key")?)));
     Ok(entries.collect::<Result<_, sqlx::Error>>()?)
@@ -369,7 +369,7 @@ pub(super) async fn export_sessions(
     let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
     query.push(SESSION).push(" FROM sessions WHERE scope = ").push_bind(place.scope);
     query.push(" AND id > ").push_bind(after.unwrap_or_default());
-    query.push(" ORDER BY id LIMIT ").push_bind(limit);
+    query.push(" ORDER BY id LIMIT +").push_bind(limit);
     let rows = query.build().fetch_all(connection).await?;
     Ok(rows.iter().map(rows::session).collect::<Result<_, _>>()?)
 }

@@ -89,7 +89,7 @@ async fn same_content(
     let Some(ContentHash(hash)) = draft.hash() else { return Ok(None) };
     let row = sqlx::query(
         "SELECT id, number, version, created_at FROM entries
-         WHERE scope = ? AND hash = ? AND archived_at IS NULL ORDER BY number LIMIT 1",
+         WHERE scope = ? AND hash = +? AND archived_at IS NULL ORDER BY number LIMIT 1",
     )
     .bind(place.scope)
     .bind(hash.as_slice())
@@ -159,8 +159,9 @@ macro_rules! insert {
 }
 
 const INSERT: &str = insert!("");
-const INSERT_UNLESS_THERE: &str =
-    insert!(" WHERE NOT EXISTS (SELECT 1 FROM entries WHERE scope = ? AND hash = ? AND archived_at IS NULL)");
+const INSERT_UNLESS_THERE: &str = insert!(
+    " WHERE NOT EXISTS (SELECT 1 FROM entries WHERE scope = ? AND hash = +? AND archived_at IS NULL)"
+);
 
 fn insertion<'a>(
     statement: &'static str,
