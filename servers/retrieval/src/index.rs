@@ -204,8 +204,8 @@ impl<A> Index<A> {
 
     fn push_dense(&mut self, slot: u32, vector: Option<&[f32]>) {
         if let (None, Some(vector)) = (&self.dense, vector) {
-            // No number of a neural vector tells more than another: half of them have to do.
-            let mut rows = Rows::new(vector.len(), vector.len().div_ceil(2));
+            // Of a neural vector no number tells more than another: half of them were measured to find less.
+            let mut rows = Rows::new(vector.len(), vector.len());
             (0..slot).for_each(|_| rows.push(&[]));
             self.dense = Some(rows);
         }

@@ -27,7 +27,8 @@ impl Matrix {
 
     const fn rows_of_part(&self) -> usize {
         match Part::MOST.checked_div(self.width) {
-            None | Some(0) => 1,
+            None => usize::MAX,
+            Some(0) => 1,
             Some(rows) => rows,
         }
     }

@@ -140,15 +140,32 @@ impl<A> Index<A> {
     }
 }
 
+/// What the cosines of all entries might be, and the highest of those that are accepted.
+struct Guesses {
+    all: Vec<f32>,
+    most: f32,
+}
+
+impl Guesses {
+    /// Guesses for all rows, and the greatest cosine of an accepted row.
+    fn new(rows: &Rows, probe: &Probe<'_>, accepted: impl Fn(u32) -> bool) -> (Self, f32) {
+        let all = rows.guesses(probe);
+        let best = best_of(all.len(), of(&all), MOST_ALIKE, accepted);
+        let most = greatest(best.iter().map(|(guess, _)| *guess));
+        let cosine = greatest(best.iter().map(|(_, slot)| rows.cosine(*slot as usize, probe)));
+        (Self { all, most }, cosine)
+    }
+}
+
 /// What one search knows of the entries.
 struct Sight<'a, A> {
     index: &'a Index<A>,
     lexical: Vec<f32>,
     /// The query's static vector, and what its cosines might be.
     vector: Probe<'a>,
-    guesses: Vec<f32>,
+    guesses: Guesses,
     /// The same for the neural model, where it takes part.
-    dense: Option<(Probe<'a>, &'a Rows, Vec<f32>)>,
+    dense: Option<(Probe<'a>, &'a Rows, Guesses)>,
     /// Of those that got the close look.
     soft: FxHashMap<u32, f32>,
     /// What entries have of themselves, where that is known already.
@@ -167,10 +184,11 @@ impl<'a, A> Sight<'a, A> {
         accepted: &impl Fn(u32) -> bool,
     ) -> Self {
         let vector = Probe::new(&analysis.vector);
+        let (guesses, most_alike) = Guesses::new(&index.vectors, &vector, accepted);
         let mut sight = Self {
             index,
             lexical: index.lexical.scores(&analysis.terms),
-            guesses: index.vectors.guesses(&vector),
+            guesses,
             vector,
             dense: None,
             soft: FxHashMap::default(),
@@ -181,11 +199,10 @@ impl<'a, A> Sight<'a, A> {
         sight.most.lexical = greatest(
             best_of(sight.lexical.len(), of(&sight.lexical), 1, accepted).into_iter().map(|(score, _)| score),
         );
-        sight.most.vector = most_alike(&index.vectors, &sight.vector, &sight.guesses, accepted);
+        sight.most.vector = most_alike;
         if let Some((wanted, rows)) = dense.zip(index.dense.as_ref()) {
             let probe = Probe::new(wanted);
-            let guesses = rows.guesses(&probe);
-            let most = most_alike(rows, &probe, &guesses, accepted);
+            let (guesses, most) = Guesses::new(rows, &probe, accepted);
             // Where no entry has such a vector yet, the model takes no part.
             if most > f32::MIN_POSITIVE {
                 sight.most.dense = most;
@@ -208,19 +225,18 @@ impl<'a, A> Sight<'a, A> {
             dense: self.dense.as_ref().map_or(0.0, |_| 1.0 / self.most.dense),
             soft: 0.0,
         };
+        let vector = 1.0 / self.guesses.most;
         let firsts = |slots: Range<usize>, firsts: &mut [f32]| {
-            let (lexical, guesses) = (&self.lexical[slots.clone()], &self.guesses[slots.clone()]);
+            let (lexical, guesses) = (&self.lexical[slots.clone()], &self.guesses.all[slots.clone()]);
             for ((first, lexical), guess) in firsts.iter_mut().zip(lexical).zip(guesses) {
-                *first = lexical * over.lexical + positive(*guess) * over.vector;
+                *first = lexical * over.lexical + positive(*guess) * vector;
             }
             if let Some((_, rows, meant)) = &self.dense {
+                let dense = 1.0 / meant.most;
                 for ((first, slot), guess) in firsts.iter_mut().zip(slots).zip(guesses) {
                     let blank = rows.is_blank(slot);
-                    *first += if blank {
-                        positive(*guess) * over.vector
-                    } else {
-                        positive(meant[slot]) * over.dense
-                    };
+                    *first +=
+                        if blank { positive(*guess) * vector } else { positive(meant.all[slot]) * dense };
                 }
             }
         };
@@ -420,12 +436,6 @@ fn highest(scores: &[f32]) -> f32 {
 #[inline]
 const fn positive(score: f32) -> f32 {
     if score > 0.0 { score } else { 0.0 }
-}
-
-/// The greatest cosine of an accepted row.
-fn most_alike(rows: &Rows, probe: &Probe<'_>, guesses: &[f32], accepted: impl Fn(u32) -> bool) -> f32 {
-    let cosine = |(_, slot): (f32, u32)| rows.cosine(slot as usize, probe);
-    greatest(best_of(guesses.len(), of(guesses), MOST_ALIKE, accepted).into_iter().map(cosine))
 }
 
 /// The greatest of some scores, above 0 so that one may divide by it.
