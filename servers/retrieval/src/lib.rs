@@ -3,7 +3,7 @@
 //! A text is analysed once ([`Analysis`]: its stems, its WordPiece tokens, one static vector). An [`Index`] holds
 //! the analyses of one scope and ranks them for a [`Query`]:
 //!
-//! 1. `lexical` scores every entry by BM25, `vectors` by the cosine of the mean vectors;
+//! 1. `lexical` scores every entry by BM25, `vectors` by the cosine of the mean vectors, guessed first and then exact;
 //! 2. `soft` looks closer at the best few hundred: how well is each token of the query met by some token of the
 //!    entry (`near` knows which are near to which);
 //! 3. `fusion` adds the three, each divided by its best value, and lets the entries around a good one, in the same

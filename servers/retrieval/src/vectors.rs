@@ -34,7 +34,7 @@ impl Rows {
         }
     }
 
-    /// As many rows of the same kind as there are, with none of them yet.
+    /// No rows yet, of the same kind as these.
     pub(crate) const fn emptied(&self) -> Self {
         Self::new(self.width(), self.heads.width())
     }
@@ -65,11 +65,11 @@ impl Rows {
     /// What the cosine of each row with a vector might be, in order: as much of it as the first numbers tell.
     pub(crate) fn guesses(&self, probe: &Probe<'_>) -> Vec<f32> {
         let mut guesses = vec![0.0; self.inverse_norms.len()];
-        if probe.vector.len() == self.width() {
+        if probe.vector.len() == self.width() && self.heads.width() > 0 {
             let head = &probe.vector[..self.heads.width()];
             let mut rest = guesses.as_mut_slice();
             for rows in self.heads.parts() {
-                let (some, others) = rest.split_at_mut(rows.len() / head.len().max(1));
+                let (some, others) = rest.split_at_mut(rows.len() / head.len());
                 dots(head, rows, some);
                 rest = others;
             }
@@ -290,5 +290,15 @@ mod tests {
         assert_eq!(matrix.guesses(&Probe::new(&[1, 1, 1])), [0.0, 0.0]);
         assert!((cosine(0, &[2, 2]) - 1.0).abs() < 1e-6);
         assert!(cosine(1, &[2, 2]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn vectors_without_numbers_are_like_nothing() {
+        let mut rows = Rows::new(0, 0);
+        rows.push(&[]);
+        rows.push(&[]);
+        let nothing = Probe::new(&[]);
+        assert_eq!(rows.guesses(&nothing), [0.0, 0.0]);
+        assert!(rows.cosine(1, &nothing).abs() < f32::EPSILON && rows.is_blank(1));
     }
 }
