@@ -36,17 +36,13 @@ impl Write for Insert {
         for (draft, known) in self.drafts.iter().zip(known) {
             inserted.push(match known {
                 Some(known) => known,
-                None if draft.idempotency_key.is_none() => put_new(ledger, &mut place, draft).await?,
-                None => match same_content(ledger, place, draft).await? {
-                    Some(known) => known,
-                    None => match same_key(ledger, place, draft).await? {
-                        Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
-                        Ok(None) => put(ledger, &mut place, draft).await?,
-                        // The same key twice in one call, with two contents: the first has it.
-                        Err(_) => {
-                            put(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
-                        }
-                    },
+                None => match same_key(ledger, place, draft).await? {
+                    Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
+                    Ok(None) => put_new(ledger, &mut place, draft).await?,
+                    // The same key twice in one call, with two contents: the first has it.
+                    Err(_) => {
+                        put_new(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
+                    }
                 },
             });
         }
