@@ -83,10 +83,10 @@ pub struct Report {
     pub memories: Served,
 }
 
-/// A search as the cache knows it: in a scope at a version.
-type SearchKey = (Scope, u64, String);
-/// An entry as the cache knows it: in a scope, its number and its own version.
-type MemoryKey = (Scope, u64, u64);
+/// A search as the cache knows it: in a scope, in a life of the store, at a version.
+type SearchKey = (Scope, u64, u64, String);
+/// An entry as the cache knows it: in a scope, in a life of the store, its number and its own version.
+type MemoryKey = (Scope, u64, u64, u64);
 
 /// Finds entries of a store.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl<S: Store> Engine<S> {
         search: &Search,
     ) -> Result<(Arc<Page<Found>>, bool), StoreError> {
         let version = self.store.version(scope).await?;
-        let key = (scope.clone(), version, format!("{search:?}"));
+        let key = (scope.clone(), self.store.lives(), version, format!("{search:?}"));
         if let Some(page) = self.searches.get(&key, Instant::now()) {
             return Ok((page, true));
         }
@@ -203,11 +203,11 @@ impl<S: Store> Engine<S> {
         scope: &Scope,
         places: &[(u64, u64)],
     ) -> Result<HashMap<u64, Arc<Kept>>, StoreError> {
-        let now = Instant::now();
+        let (now, life) = (Instant::now(), self.store.lives());
         let mut found = HashMap::with_capacity(places.len());
         let mut missing = Vec::new();
         for &(number, version) in places {
-            match self.memories.get(&(scope.clone(), number, version), now) {
+            match self.memories.get(&(scope.clone(), life, number, version), now) {
                 Some(kept) => drop(found.insert(number, kept)),
                 None => missing.push(number),
             }
@@ -215,7 +215,7 @@ impl<S: Store> Engine<S> {
         if !missing.is_empty() {
             for kept in self.store.get_many(scope, &missing).await? {
                 let kept = Arc::new(kept);
-                self.memories.put((scope.clone(), kept.number, kept.version), kept.clone(), now);
+                self.memories.put((scope.clone(), life, kept.number, kept.version), kept.clone(), now);
                 found.insert(kept.number, kept);
             }
         }
@@ -236,8 +236,12 @@ impl<S: Store> Engine<S> {
         (slot, version): (&Slot, u64),
         neural: &Neural,
     ) -> Result<(), StoreError> {
-        let is_current =
-            || slot.read(|shelf| shelf.version == version && shelf.model.as_deref() == neural.model());
+        let life = self.store.lives();
+        let is_current = || {
+            slot.read(|shelf| {
+                (shelf.life, shelf.version, shelf.model.as_deref()) == (life, version, neural.model())
+            })
+        };
         if is_current() {
             return Ok(());
         }

@@ -7,7 +7,7 @@
 //! # Versions
 //! Each scope counts its changes. A change of an entry (stored, replaced, deleted, put away, brought back, given a
 //! vector) takes the next version, in the transaction that makes it, without gaps; a reader that sees a version
-//! sees all changes up to it. One writer, or a lock on the scope's row (`UPDATE scopes SET version =
+//! sees all changes up to it, within a [life](Store::lives). One writer, or a lock on the scope's row (`UPDATE scopes SET version =
 //! version + n ... RETURNING version` as a transaction's first statement), gives just this order. So whoever holds
 //! an index of a scope compares one number before it answers, and pulls the changes it misses.
 
@@ -174,6 +174,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many changes the scope has seen: 0 for one that nothing was ever stored in.
     fn version(&self, scope: &Scope) -> impl Answer<u64>;
+
+    /// How often the store was replaced under way by one that may lack the end of what it had told: a database that was
+    /// restarted, or another server of it. Versions, and numbers of entries, mean something within one life only.
+    /// Asked after a version, it is at least that version's; a version that was read before belongs to no later life.
+    fn lives(&self) -> u64 {
+        0
+    }
 
     /// The changes after `version`, oldest first, at most `limit`. An entry that changed several times is told of
     /// once, with its last version. Vectors are those of `model`.

@@ -29,7 +29,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub use postgres::{postgres, postgres_at, sql};
+pub use postgres::{postgres, postgres_at, sql, standby_of};
 pub use redis::redis;
 pub use relay::Relay;
 pub use weaviate::{Access, make_collection, weaviate, weaviate_at};

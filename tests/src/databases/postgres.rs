@@ -23,13 +23,33 @@ pub fn postgres(settings: &[(&str, &str)]) -> Result<Database> {
 /// The same on another address of this machine, for everybody who reaches that and has the password: the pods of a
 /// cluster whose network this process has entered.
 pub fn postgres_at(address: &str, settings: &[(&str, &str)]) -> Result<Database> {
-    let (bin, folder, port) = (installed()?, folder("postgres")?, free_port()?);
+    let (bin, folder) = (installed()?, folder("postgres")?);
     let data = folder.path().join("data");
     initialise(&bin, folder.path(), &data)?;
     let everybody = "host all all 0.0.0.0/0 scram-sha-256\n";
     let mut rules = std::fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
     rules.write_all(everybody.as_bytes()).context("cannot let others in")?;
-    let port = port.to_string();
+    serve(&bin, folder, address, settings)
+}
+
+/// A standby of this one, which follows it. `SELECT pg_promote()` makes it a primary.
+pub fn standby_of(primary: &Database) -> Result<Database> {
+    let (bin, folder) = (installed()?, folder("standby")?);
+    let mut copy = as_ordinary_user(&bin.join("pg_basebackup"));
+    copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", primary.url()]);
+    cache::run(copy.arg("--pgdata").arg(folder.path().join("data")))
+        .context("a database cannot be copied")?;
+    serve(&bin, folder, "127.0.0.1", &[])
+}
+
+/// Runs a server on the `data` of this folder.
+fn serve(
+    bin: &Path,
+    folder: tempfile::TempDir,
+    address: &str,
+    settings: &[(&str, &str)],
+) -> Result<Database> {
+    let (data, port) = (folder.path().join("data"), free_port()?.to_string());
     let mut command = as_ordinary_user(&bin.join("postgres"));
     command.arg("-D").arg(&data).args(["-p", &port, "-c", &format!("listen_addresses={address}")]);
     command.args(["-c", "unix_socket_directories="]);

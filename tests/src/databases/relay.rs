@@ -25,8 +25,9 @@ pub struct Relay {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    target: Mutex<Target>,
     /// Whether connections are refused.
     is_cut: AtomicBool,
     ended: AtomicBool,
@@ -44,17 +45,26 @@ impl Relay {
     pub fn at(address: IpAddr, target: Target) -> Result<Self> {
         let listener = TcpListener::bind((address, 0)).context("no port for a relay")?;
         let address = listener.local_addr().context("a relay has no address")?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target),
+            is_cut: AtomicBool::default(),
+            ended: AtomicBool::default(),
+            open: Mutex::default(),
+        });
         let accepting = shared.clone();
-        std::thread::spawn(move || accept(&listener, &target, &accepting));
+        std::thread::spawn(move || accept(&listener, &accepting));
         Ok(Self { address, shared })
     }
 
     /// One before the server of this URL.
     pub fn before(url: &str) -> Result<Self> {
-        let authority = authority(url).with_context(|| format!("{url} names no host and port"))?;
-        let address = authority.parse().with_context(|| format!("{authority} is no address"))?;
-        Self::to(Target::Tcp(address))
+        Self::to(target(url)?)
+    }
+
+    /// Leads new connections to the server of this URL; those that are open stay where they are.
+    pub fn lead_to(&self, url: &str) -> Result<()> {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target(url)?;
+        Ok(())
     }
 
     /// Where it listens.
@@ -102,19 +112,25 @@ impl Shared {
     }
 }
 
+fn target(url: &str) -> Result<Target> {
+    let authority = authority(url).with_context(|| format!("{url} names no host and port"))?;
+    Ok(Target::Tcp(authority.parse().with_context(|| format!("{authority} is no address"))?))
+}
+
 fn authority(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     let authority = rest.split('/').next()?;
     Some(authority.rsplit('@').next().unwrap_or(authority))
 }
 
-fn accept(listener: &TcpListener, target: &Target, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming().map_while(Result::ok) {
         if shared.ended.load(Ordering::SeqCst) {
             return;
         }
         // A connection that leads nowhere is dropped: the client sees it closed.
-        let _ = join(client, target, shared);
+        let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _ = join(client, &target, shared);
     }
 }
 

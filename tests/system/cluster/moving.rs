@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::site::{Site, eventually, on_site, system, text};
 use crate::group::{Scenario, same};
 
+const DOCUMENTATION: &str = include_str!("../../../docs/MEMORY.md");
+
 /// How long nothing may be written.
 const REST: Duration = Duration::from_secs(20);
 
@@ -129,6 +131,7 @@ fn restarts(site: &Site) -> Result<BTreeMap<String, u64>> {
 }
 
 fn the_way_back_is_asked_for(site: &Site) -> Result<()> {
+    let memories = documented(site, "memory export", "")?;
     site.apply(&embedded())?;
     let message = site.condition(NAME, "Stalled", "True", "NotSupported")?;
     ensure!(message.contains("mcpsystem.io/moved from the volume claim moving-memory"), "{message}");
@@ -149,7 +152,18 @@ fn the_way_back_is_asked_for(site: &Site) -> Result<()> {
     ensure!(found.contains("The lighthouse is white"), "what was there is gone: {found}");
     let found = pod.search("buoy number")?;
     ensure!(!found.contains("is green"), "this was stored in PostgreSQL only: {found}");
+    documented(site, "memory import", &memories)?;
+    let found = pod.search("buoy number")?;
+    ensure!(found.contains("is green"), "what was taken along is not found: {found}");
     Ok(())
+}
+
+/// Runs the command of the documentation that does this in a pod, and gives what it printed.
+fn documented(site: &Site, what: &str, input: &str) -> Result<String> {
+    let line = DOCUMENTATION.lines().find(|line| line.starts_with("kubectl exec") && line.contains(what));
+    let command = line.with_context(|| format!("the documentation tells no {what}"))?.replace("SYSTEM", NAME);
+    let words = command.split_whitespace().skip(1).take_while(|word| !matches!(*word, "<" | ">"));
+    site.cluster.kubectl_with_input(&words.collect::<Vec<_>>(), input)
 }
 
 fn put_url(site: &Site, url: &str) -> Result<()> {

@@ -14,6 +14,8 @@ const PAGE: u32 = 1000;
 /// An index and the version of the scope that it stands for; 0 before it was loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
+    /// The store's life that the version belongs to.
+    pub(super) life: u64,
     pub(super) version: u64,
     /// The model whose vectors the entries have.
     pub(super) model: Option<String>,
@@ -58,8 +60,10 @@ pub(super) async fn pull<S: Store>(
     slot: &Slot,
     model: Option<&str>,
 ) -> Result<(), StoreError> {
-    // Vectors of another model are of no use: those that are there are loaded anew.
-    let mut version = slot.read(|shelf| if shelf.model.as_deref() == model { shelf.version } else { 0 });
+    // Vectors of another model are of no use, nor is what another life of the store told: all is loaded anew.
+    let life = store.lives();
+    let is_of_use = |shelf: &Shelf| shelf.life == life && shelf.model.as_deref() == model;
+    let mut version = slot.read(|shelf| if is_of_use(shelf) { shelf.version } else { 0 });
     loop {
         if version == 0 {
             version = load(store, scope, slot, model).await?;
@@ -94,6 +98,8 @@ async fn load<S: Store>(
     slot: &Slot,
     model: Option<&str>,
 ) -> Result<u64, StoreError> {
+    // Before all that is read: should the life end under way, the index counts as one of before.
+    let life = store.lives();
     let version = store.version(scope).await?;
     let mut index = Index::new();
     let mut after = 0;
@@ -108,7 +114,7 @@ async fn load<S: Store>(
         // Other calls get their turn.
         tokio::task::yield_now().await;
     }
-    slot.write(|shelf| *shelf = Shelf { version, model: model.map(str::to_owned), index });
+    slot.write(|shelf| *shelf = Shelf { life, version, model: model.map(str::to_owned), index });
     Ok(version)
 }
 

@@ -6,6 +6,7 @@
 //! are too large for the engine's memory; Weaviate may index the vectors in the database's place (`weaviate`). Tested with PostgreSQL 18.4 and pgvector 0.8.
 
 mod access;
+mod life;
 mod migrate;
 mod reads;
 mod rows;
@@ -26,6 +27,7 @@ use crate::model::{
 use crate::moment::Moment;
 use access::{Access, Trouble};
 use anyhow::{Context, anyhow};
+use life::Lives;
 use mcp_system_config::{Pool, PostgresSettings, Resilience, WeaviateVectors};
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_weaviate::Weaviate;
@@ -172,6 +174,8 @@ impl PostgresStore {
             connect = connect.password(password);
         }
         let max = options.pool.max_size.max(1);
+        let lives = Arc::new(Lives::default());
+        let (meeting, trusting) = (lives.clone(), lives.clone());
         let pool = PgPoolOptions::new()
             .min_connections(options.pool.min_size.min(max))
             .max_connections(max)
@@ -179,6 +183,14 @@ impl PostgresStore {
             .idle_timeout(Duration::from_mins(5))
             // A connection that was cut is found out by the statement, which is then repeated.
             .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let lives = meeting.clone();
+                Box::pin(async move { lives.meet(connection).await })
+            })
+            .before_acquire(move |_, about| {
+                let trusted = trusting.trusts(about.age);
+                Box::pin(std::future::ready(Ok(trusted)))
+            })
             .connect_with(connect)
             .await
             .context("the database cannot be reached")?;
@@ -194,7 +206,7 @@ impl PostgresStore {
             AbortOnDropHandle::new(tokio::spawn(async move { elsewhere.tell(pool).await }))
         });
         let breaker = Breaker::new((&options.resilience).into());
-        let access = Access::new(pool, breaker, options.resilience.retry.clone());
+        let access = Access::new(pool, lives, breaker, options.resilience.retry.clone());
         Ok(Self { access, elsewhere, telling, indexed: Mutex::default() })
     }
 
@@ -303,6 +315,10 @@ impl Store for PostgresStore {
     async fn version(&self, scope: &Scope) -> Result<u64, StoreError> {
         let version = at!(self, scope, _connection, place => place.version.cast_unsigned())?;
         Ok(version.unwrap_or(0))
+    }
+
+    fn lives(&self) -> u64 {
+        self.access.lives()
     }
 
     async fn changes_since(
@@ -450,7 +466,12 @@ impl Store for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         reading!(self, connection => {
-            sqlx::query("SELECT 1 FROM mcp_memory.scopes LIMIT 1").execute(connection).await?;
+            let ask = "SELECT current_setting('transaction_read_only')::bool, EXISTS (SELECT 1 FROM mcp_memory.scopes)";
+            let (reads, _): (bool, bool) = sqlx::query_as(ask).fetch_one(connection).await?;
+            if reads {
+                // Whoever only searches would not notice.
+                Err(Trouble::OnlyReads(life::only_reads()))?;
+            }
         })
     }
 

@@ -4,7 +4,8 @@
 //! commit is under way, the database itself is asked what became of the transaction: only then it is acknowledged
 //! or tried again.
 
-use super::turn::{LIFE, Turn, Write};
+use super::life::{LIFE, Lives};
+use super::turn::{Turn, Write};
 use crate::model::Scope;
 use crate::store::StoreError;
 use mcp_system_config::{Resilience, Retry};
@@ -20,6 +21,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Access {
     pub(super) pool: PgPool,
+    lives: Arc<Lives>,
     breaker: Breaker,
     retry: RwLock<Retry>,
 }
@@ -29,6 +31,8 @@ pub(super) struct Access {
 pub(super) enum Trouble {
     /// The database did not work; nothing was changed.
     Outage(sqlx::Error),
+    /// The server only reads: another has taken its place, or will; nothing was changed.
+    OnlyReads(sqlx::Error),
     /// The connection was lost during a commit, and the database cannot be asked what became of it.
     Unknown(sqlx::Error),
     /// Two transactions were in each other's way; nothing was changed.
@@ -45,6 +49,7 @@ impl From<sqlx::Error> for Trouble {
             | sqlx::Error::Tls(_)
             | sqlx::Error::WorkerCrashed => Self::Outage(error),
             sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some("25006") => Self::OnlyReads(error),
                 Some(code) if is_outage(code) => Self::Outage(error),
                 Some("40001" | "40P01") => Self::Conflict(error),
                 _ => Self::Final(StoreError::of_postgres(error)),
@@ -56,23 +61,29 @@ impl From<sqlx::Error> for Trouble {
 
 /// SQLSTATE classes and codes of a database that is not there, ending, or not yet begun.
 fn is_outage(code: &str) -> bool {
-    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "53300" | "25006")
+    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "53300")
 }
 
 impl Trouble {
     const fn may_repeat(&self) -> bool {
-        matches!(self, Self::Outage(_) | Self::Conflict(_))
+        matches!(self, Self::Outage(_) | Self::OnlyReads(_) | Self::Conflict(_))
     }
 
     const fn is_outage(&self) -> bool {
-        matches!(self, Self::Outage(_) | Self::Unknown(_) | Self::Final(StoreError::Unreachable { .. }))
+        matches!(
+            self,
+            Self::Outage(_)
+                | Self::OnlyReads(_)
+                | Self::Unknown(_)
+                | Self::Final(StoreError::Unreachable { .. })
+        )
     }
 }
 
 impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Outage(error) => Self::Unreachable(Arc::new(error)),
+            Trouble::Outage(error) | Trouble::OnlyReads(error) => Self::Unreachable(Arc::new(error)),
             Trouble::Unknown(error) => Self::Uncertain(Arc::new(error)),
             Trouble::Conflict(error) => Self::of_postgres(error),
             Trouble::Final(error) => error,
@@ -96,8 +107,14 @@ impl StoreError {
 }
 
 impl Access {
-    pub(super) fn new(pool: PgPool, breaker: Breaker, retry: Retry) -> Self {
-        Self { pool, breaker, retry: RwLock::new(retry) }
+    /// By these connections, which were opened for those lives.
+    pub(super) fn new(pool: PgPool, lives: Arc<Lives>, breaker: Breaker, retry: Retry) -> Self {
+        Self { pool, lives, breaker, retry: RwLock::new(retry) }
+    }
+
+    /// How often the database was restarted, or replaced by another server.
+    pub(super) fn lives(&self) -> u64 {
+        self.lives.changes()
     }
 
     /// Puts other limits into force.
@@ -188,6 +205,10 @@ impl Access {
 
     /// Tells the breaker what came of a try.
     fn report<T>(&self, outcome: &Result<T, Trouble>) {
+        if let Err(Trouble::OnlyReads(_)) = outcome {
+            // The next try is to reach the one that took its place.
+            self.lives.distrust();
+        }
         match outcome {
             Err(trouble) if trouble.is_outage() => self.breaker.fail(),
             // Nobody was asked: that tells nothing of the database.

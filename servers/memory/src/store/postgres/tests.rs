@@ -1,6 +1,7 @@
 //! The store on a real PostgreSQL: what every store must do, and what a database that fails must not take.
 
 mod elsewhere;
+mod failover;
 
 use super::*;
 use crate::store::conformance::{self, memory, scope};
@@ -126,6 +127,28 @@ async fn tables_go_back_by_a_version_and_forward_again() {
     let error = PostgresStore::open(&options(server.url())).await.expect_err("newer");
     assert!(format!("{error:#}").contains("have version 99"), "{error:#}");
     assert!(migrate(server.url(), 99).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_restores_at_the_same_time_one_begins() {
+    let server = database("off");
+    let store = Arc::new(open(server.url()).await);
+    let restores = (0..6).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let scope = scope(&format!("agent {number}"));
+            store.import(&scope, Vec::new(), vec![memory(1, "restored")], Onto::Nothing).await
+        })
+    });
+    let restores: Vec<_> = restores.collect();
+    let mut begun = 0;
+    for restore in restores {
+        match restore.await.expect("ends") {
+            Ok(taken_in) => begun += taken_in.0,
+            Err(error) => assert!(matches!(error, StoreError::NotEmpty), "{error}"),
+        }
+    }
+    assert_eq!(begun, 1);
 }
 
 /// Writers on two replicas go on while `disturb` does its worst; then every acknowledged write is there, once.

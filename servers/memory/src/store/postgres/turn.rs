@@ -5,6 +5,7 @@
 
 use crate::model::Scope;
 use crate::moment::Moment;
+use crate::store::postgres::life::LIFE;
 use crate::store::postgres::text;
 use crate::store::{REMEMBERED_CHANGES, StoreError};
 use sqlx::pool::PoolConnection;
@@ -115,7 +116,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes where the scope stands. What is left is to commit the transaction, which the database knows later by
-    /// its number, as long as it has the same [`LIFE`]; one that has changed nothing has no number.
+    /// its number, as long as it has the same [`LIFE`], since what a crash has lost loses its transaction's number too,
+    /// which is given again; one that has changed nothing has no number.
     pub(super) async fn close(
         mut self,
     ) -> Result<(Transaction<'a, Postgres>, Option<String>, String), sqlx::Error> {
@@ -140,11 +142,6 @@ impl<'a> Turn<'a> {
         self.transaction.rollback().await
     }
 }
-
-/// Tells one life of a database server from the next: when it started, and when its statistics did, which a crash that
-/// its main process survives ends. What a crash has lost loses its transaction's number too, which is given again.
-pub(super) const LIFE: &str = "pg_postmaster_start_time()::text || \
-    coalesce((SELECT stats_reset::text FROM pg_stat_bgwriter), '')";
 
 /// The numbers between which those of a scope's entries lie, the first not among them.
 pub(super) const fn range(scope: i64) -> (i64, i64) {

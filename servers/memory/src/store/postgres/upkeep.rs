@@ -9,6 +9,9 @@ use crate::moment::Moment;
 use crate::store::{Onto, StoreError, Vector};
 use std::collections::HashSet;
 
+/// The number of the lock that is taken to restore: any, but that of the migrations.
+const RESTORE_LOCK: i64 = 0x6d63_7072_6573_746f;
+
 /// See [`crate::store::Store::keep_analyses`].
 pub(super) struct KeepAnalyses {
     pub(super) analyses: Vec<(u64, u64, Vec<u8>)>,
@@ -229,8 +232,13 @@ impl Write for Import {
     }
 }
 
-/// Whether anything is stored, in whichever scope.
+/// Whether anything is stored, in whichever scope. Whoever asks does so one after the other, so that of two restores the
+/// later one sees what the earlier one has begun.
 async fn holds_something(turn: &mut Turn<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(RESTORE_LOCK)
+        .execute(&mut *turn.transaction)
+        .await?;
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM mcp_memory.entries) OR EXISTS (SELECT 1 FROM mcp_memory.sessions)",
     )

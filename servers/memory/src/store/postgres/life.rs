@@ -1,0 +1,106 @@
+//! Which life of which database server the connections belong to.
+//!
+//! A server that was restarted, or another one that took its place, may lack the end of what its predecessor had told:
+//! commits that had not reached the disk, or not the standby. It gives their versions and numbers again, to something
+//! else. So whatever was derived from an earlier life is void; and its connections are, for a server that was replaced
+//! may go on answering.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Tells one life of a database server from the next: when it started, and when its statistics did, which a crash that
+/// its main process survives ends.
+pub(super) const LIFE: &str = "pg_postmaster_start_time()::text || \
+    coalesce((SELECT stats_reset::text FROM pg_stat_bgwriter), '')";
+
+/// What a statement of ours answers when the transaction may only read: the server is a standby, or is kept from
+/// being written to because another has taken its place.
+pub(super) fn only_reads() -> sqlx::Error {
+    sqlx::Error::Protocol("it only reads: it is no primary server, or not any more".into())
+}
+
+/// The lives that were met.
+#[derive(Debug, Default)]
+pub(super) struct Lives(Mutex<Met>);
+
+#[derive(Debug, Default)]
+struct Met {
+    current: Option<String>,
+    changes: u64,
+    /// Connections that are older are not used any more.
+    trusted_since: Option<Instant>,
+}
+
+impl Lives {
+    fn met(&self) -> MutexGuard<'_, Met> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often another life was met. Asked after a statement was answered, it is at least that of the answer.
+    pub(super) fn changes(&self) -> u64 {
+        self.met().changes
+    }
+
+    /// Gives up all connections that there are.
+    pub(super) fn distrust(&self) {
+        self.met().trusted_since = Some(Instant::now());
+    }
+
+    /// Whether a connection of this age may still be used.
+    pub(super) fn trusts(&self, age: Duration) -> bool {
+        let opened = Instant::now().checked_sub(age);
+        self.met().trusted_since.is_none_or(|since| opened.is_some_and(|opened| opened >= since))
+    }
+
+    /// Looks at the server behind a new connection; one that only reads is refused.
+    pub(super) async fn meet(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let ask = format!("SELECT {LIFE}, current_setting('transaction_read_only')::bool");
+        let (life, reads): (String, bool) = sqlx::query_as(AssertSqlSafe(ask)).fetch_one(connection).await?;
+        if reads {
+            return Err(only_reads());
+        }
+        self.enter(life);
+        Ok(())
+    }
+
+    fn enter(&self, life: String) {
+        let mut met = self.met();
+        if met.current.as_ref() == Some(&life) {
+            return;
+        }
+        if met.current.replace(life).is_some() {
+            met.changes += 1;
+            met.trusted_since = Some(Instant::now());
+            tracing::info!("the database was restarted or replaced; what was derived from it is read anew");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_life_counts_and_its_predecessors_connections_are_given_up() {
+        let lives = Lives::default();
+        lives.enter("one".into());
+        assert!(lives.changes() == 0 && lives.trusts(Duration::from_hours(1)));
+        lives.enter("one".into());
+        assert_eq!(lives.changes(), 0);
+        lives.enter("two".into());
+        assert_eq!(lives.changes(), 1);
+        assert!(!lives.trusts(Duration::from_hours(1)) && lives.trusts(Duration::ZERO));
+        lives.enter("one".into());
+        assert_eq!(lives.changes(), 2);
+    }
+
+    #[test]
+    fn connections_that_were_given_up_stay_so() {
+        let lives = Lives::default();
+        assert!(lives.trusts(Duration::from_hours(1)));
+        lives.distrust();
+        assert!(!lives.trusts(Duration::from_hours(1)) && lives.trusts(Duration::ZERO));
+        assert_eq!(lives.changes(), 0);
+    }
+}
