@@ -29,7 +29,7 @@ pub use orchestrator::{Backend, GatewaySettings, OrchestratorSettings};
 pub use postgres::{PostgresSettings, WeaviateVectors};
 pub use reload::{TakenOver, restart_view, take_over};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Serialize};
 pub use tools::{
     AiSettings, CacheSettings, Database, FileSearchSettings, HttpFetchSettings, HttpRequest, Method,
@@ -108,7 +108,17 @@ impl<S: Settings> ServerConfig<S> {
     /// # Errors
     /// Says which field is wrong and where it stands.
     pub fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
-        let mut config: Self = serde_yaml::from_str(text)?;
+        let mut unknown = Vec::new();
+        // Settings are a part of the McpSystem too, whose schema may not forbid what it does not name: so they do not
+        // refuse it themselves.
+        let mut config: Self =
+            serde_ignored::deserialize(serde_yaml::Deserializer::from_str(text), |field| {
+                unknown.push(field.to_string());
+            })?;
+        if !unknown.is_empty() {
+            let which = unknown.join(", ");
+            return Err(Error::custom(format_args!("there is no setting {which} in this version")));
+        }
         if config.listen.port == 0 {
             config.listen.port = S::KIND.default_port();
         }
@@ -181,6 +191,10 @@ mod tests {
     fn an_unknown_field_is_named() {
         let error = ServerConfig::<ToolsSettings>::parse("listen: {prot: 1}").expect_err("a typo");
         assert!(error.to_string().contains("prot"), "{error}");
+        let error =
+            ServerConfig::<MemorySettings>::parse("settings: {cache: {maxEntries: 1, sise: 2}, rerank: {}}")
+                .expect_err("neither is there");
+        assert!(error.to_string().contains("settings.cache.sise, settings.rerank"), "{error}");
     }
 
     #[test]
