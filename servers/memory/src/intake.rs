@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
 
 const SOCKET: &str = "memory.sock";
 /// The longest path of a socket, in bytes, that every system takes.
@@ -37,6 +38,8 @@ const LONGEST_ORDER: u64 = 1000;
 const AT_ONCE: usize = 2;
 /// How long a server may take from locking its folder to listening, or from its last answer to letting go of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a sender may send nothing, or hear nothing of what it is told: after that its place is another's.
+pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 /// Bytes that are read from a file at once.
 const CHUNK: usize = 256 << 10;
 
@@ -169,15 +172,15 @@ fn by_short_path<T>(directory: &Path, using: impl FnOnce(&Path) -> io::Result<T>
     using(&PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())).join(SOCKET))
 }
 
-/// Takes in what is sent, until it is dropped.
-pub(crate) async fn serve<S: Store>(listener: UnixListener, engine: Arc<Engine<S>>) {
+/// Takes in what is sent, by senders that are not silent for so long, until it is dropped.
+pub(crate) async fn serve<S: Store>(listener: UnixListener, engine: Arc<Engine<S>>, silence: Duration) {
     let mut taking = JoinSet::new();
     loop {
         if taking.len() >= AT_ONCE {
             taking.join_next().await;
         }
         match listener.accept().await {
-            Ok((stream, _)) => drop(taking.spawn(answer(stream, engine.clone()))),
+            Ok((stream, _)) => drop(taking.spawn(answer(stream, engine.clone(), silence))),
             Err(error) => {
                 tracing::warn!(%error, "a backup that was sent cannot be taken in");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -186,8 +189,11 @@ pub(crate) async fn serve<S: Store>(listener: UnixListener, engine: Arc<Engine<S
     }
 }
 
-async fn answer<S: Store>(stream: UnixStream, engine: Arc<Engine<S>>) {
-    let (input, mut output) = stream.into_split();
+async fn answer<S: Store>(stream: UnixStream, engine: Arc<Engine<S>>, silence: Duration) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(silence));
+    stream.set_write_timeout(Some(silence));
+    let (input, mut output) = tokio::io::split(Box::pin(stream));
     let (progress, mut news) = watch::channel(Counts::default());
     let taking = receive(&engine, input, move |counts| {
         progress.send_replace(counts);
@@ -208,7 +214,10 @@ async fn answer<S: Store>(stream: UnixStream, engine: Arc<Engine<S>>) {
             tracing::info!(entries = new.entries, sessions = new.sessions, "took in a backup");
             Answer::Done(new)
         }
-        Err(error) => {
+        Err(mut error) => {
+            if error.chain().any(is_silence) {
+                error = error.context(format!("nothing was sent for {} s", silence.as_secs()));
+            }
             tracing::warn!("did not take in all of a backup: {error:#}");
             Answer::Failed(format!("{error:#}"))
         }
@@ -217,9 +226,13 @@ async fn answer<S: Store>(stream: UnixStream, engine: Arc<Engine<S>>) {
     let _ = tell(&mut output, &answer).await;
 }
 
+fn is_silence(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == ErrorKind::TimedOut)
+}
+
 async fn receive<S: Store>(
     engine: &Engine<S>,
-    input: OwnedReadHalf,
+    input: impl AsyncRead + Unpin,
     progress: impl FnMut(Counts),
 ) -> anyhow::Result<Counts> {
     let mut input = BufReader::with_capacity(CHUNK, input);
@@ -229,7 +242,7 @@ async fn receive<S: Store>(
     backup::import(&**engine.store(), input, onto, progress).await
 }
 
-async fn tell(output: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+async fn tell(output: &mut (impl AsyncWrite + Unpin), answer: &Answer) -> io::Result<()> {
     output.write_all(format!("{}\n", serde_json::to_string(answer)?).as_bytes()).await
 }
 

@@ -176,7 +176,9 @@ async fn run<S: Store>(
         }),
         tokio::spawn(follow(settings.clone(), engine.clone(), dependencies.clone(), metrics.clone())),
     ];
-    background.extend(intake.map(|listener| tokio::spawn(intake::serve(listener, engine.clone()))));
+    background.extend(
+        intake.map(|listener| tokio::spawn(intake::serve(listener, engine.clone(), intake::SILENCE))),
+    );
     let served = server(settings, &engine, dependencies, metrics).run(shutdown).await;
     background.iter().for_each(tokio::task::JoinHandle::abort);
     // Closed in any case: a server that could not listen has opened its store all the same.

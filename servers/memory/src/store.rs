@@ -129,6 +129,23 @@ pub struct Wanted<'a> {
     pub limit: u32,
 }
 
+/// The right to do what one replica does for all; it ends when this is dropped.
+#[derive(Default)]
+pub struct Claim(Option<Box<dyn Send + Sync>>);
+
+impl Claim {
+    /// One that lasts as long as this does.
+    pub fn held_by(holder: impl Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(holder)))
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("shared", &self.0.is_some()).finish()
+    }
+}
+
 /// A place where entries and sessions are kept. What a write acknowledged is never lost.
 pub trait Store: Send + Sync + 'static {
     /// Stores drafts in one transaction, in order. A content or an idempotency key that the scope holds already is
@@ -215,6 +232,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Entries of all scopes that have no vector of this model, after a cursor of before (0 at first).
     fn unembedded(&self, model: &str, after: u64, limit: u32) -> impl Answer<Vec<Unembedded>>;
+
+    /// The right to give all of these entries vectors; `None` while another replica has it. A store that only one
+    /// process uses gives it always.
+    fn claim_unembedded(&self) -> impl Answer<Option<Claim>> {
+        std::future::ready(Ok(Some(Claim::default())))
+    }
 
     /// Puts entries away for the optimisation `run_id`; answers how many.
     fn archive(&self, scope: &Scope, run_id: &str, at: Moment, archivals: Vec<Archival>) -> impl Answer<u64>;

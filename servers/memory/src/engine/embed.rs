@@ -1,7 +1,7 @@
 //! Vectors for the entries that have none of the present model: made in the background, while everything else goes on.
 //!
 //! A write only notes that there is something to do. What other replicas left undone, and what was refused or failed, is
-//! looked for now and then.
+//! looked for now and then, by one replica at a time: vectors may cost money.
 
 use super::Engine;
 use crate::model::Scope;
@@ -19,6 +19,8 @@ const BATCH: usize = 50;
 const PAGE: u32 = 200;
 /// How often all entries are looked through.
 const EVERYTHING: Duration = Duration::from_mins(10);
+/// How long another replica is left to go through all of them, before it is seen whether it still does.
+const ELSEWHERE: Duration = Duration::from_secs(15);
 /// Written entries that are remembered one by one; beyond that, all are looked through.
 const MOST_WRITTEN: usize = 10_000;
 /// The wait after a failure, doubled with each further one up to the longest.
@@ -42,6 +44,8 @@ struct Todo {
     count: usize,
     /// All entries after this one are to be looked through.
     after: Option<u64>,
+    /// Not before that, since another replica does so.
+    not_before: Option<Instant>,
 }
 
 /// The next thing to do.
@@ -73,7 +77,30 @@ impl Backlog {
             todo.count = todo.count.saturating_sub(numbers.len());
             return Some(Work::Written(scope, numbers));
         }
+        if todo.not_before.is_some_and(|time| Instant::now() < time) {
+            return None;
+        }
+        todo.not_before = None;
         todo.after.take().map(Work::After)
+    }
+
+    /// Leaves the entries after this one to another replica for now.
+    fn leave(&self, after: u64) {
+        self.add(Work::After(after));
+        self.todo.lock().unwrap_or_else(PoisonError::into_inner).not_before =
+            Some(Instant::now() + ELSEWHERE);
+    }
+
+    /// Waits for something to do.
+    async fn wait(&self) {
+        let rest = {
+            let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+            todo.not_before.filter(|_| todo.after.is_some())
+        };
+        let rest = rest.map_or(EVERYTHING, |time| time.saturating_duration_since(Instant::now()));
+        if tokio::time::timeout(rest, self.news.notified()).await.is_err() {
+            self.add(Work::After(0));
+        }
     }
 }
 
@@ -121,9 +148,7 @@ impl<S: Store> Engine<S> {
         let mut wait = FIRST_WAIT;
         loop {
             let Some(work) = self.backlog.take() else {
-                if tokio::time::timeout(EVERYTHING, self.backlog.news.notified()).await.is_err() {
-                    self.backlog.add(Work::After(0));
-                }
+                self.backlog.wait().await;
                 continue;
             };
             match self.carry_out_work(work, neural, model).await {
@@ -158,8 +183,18 @@ impl<S: Store> Engine<S> {
                 }
             }
             Work::After(number) => {
+                let claim = match self.store.claim_unembedded().await {
+                    Ok(Some(claim)) => claim,
+                    Ok(None) => {
+                        self.backlog.leave(number);
+                        return Ok(None);
+                    }
+                    Err(error) => return Err((error.into(), Work::After(number))),
+                };
                 let mut cursor = number;
-                match self.embed_after(&mut cursor, neural, model).await {
+                let embedded = self.embed_after(&mut cursor, neural, model).await;
+                drop(claim);
+                match embedded {
                     Ok(0) => Ok(None),
                     // Once more: an entry that changed while its vector was made did not get it.
                     Ok(_) => Ok(Some(Work::After(number))),

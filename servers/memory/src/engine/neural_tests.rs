@@ -3,6 +3,8 @@
 use super::tests::{capacity, search};
 use super::*;
 use crate::store::conformance::{memory, scope};
+use crate::store::postgres::PostgresStore;
+use crate::store::postgres::tests::options;
 use crate::store::sqlite::{Options, SqliteStore};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,7 +14,7 @@ use axum::{Json, Router};
 use mcp_system_config::{
     EmbeddingSettings, EndpointEmbeddings, OnnxEmbeddings, RerankSettings, Resilience, Retry,
 };
-use mcp_system_tests::weights;
+use mcp_system_tests::{databases, weights};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,6 +59,28 @@ async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Valu
     Json(json!({"data": data})).into_response()
 }
 
+async fn serve() -> (Arc<Endpoint>, String) {
+    mcp_system_kit::install_crypto();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let endpoint = Arc::new(Endpoint::default());
+    let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(endpoint.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (endpoint, url)
+}
+
+/// This model of the endpoint at this URL.
+fn settings(url: &str, model: &str) -> EmbeddingSettings {
+    let endpoint = EndpointEmbeddings { url: url.into(), model: model.into(), ..Default::default() };
+    EmbeddingSettings { endpoint: Some(endpoint), ..Default::default() }
+}
+
+fn neural(settings: &EmbeddingSettings) -> Neural {
+    let retry = Retry { attempts: 1, min_backoff_milliseconds: 1, max_backoff_milliseconds: 2 };
+    let resilience = Resilience { failure_threshold: 1000, retry, ..Resilience::default() };
+    Neural::of(settings, &resilience, &|_| None, None).expect("usable").patient()
+}
+
 struct Site {
     _directory: TempDir,
     engine: Arc<Engine<SqliteStore>>,
@@ -73,12 +97,7 @@ impl Drop for Site {
 
 impl Site {
     async fn new() -> Self {
-        mcp_system_kit::install_crypto();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-        let endpoint = Arc::new(Endpoint::default());
-        let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(endpoint.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let (endpoint, url) = serve().await;
         let directory = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
         let engine = Arc::new(Engine::new(Arc::new(store), capacity(1 << 30)));
@@ -90,16 +109,7 @@ impl Site {
     }
 
     fn take(&self, model: &str) {
-        let endpoint =
-            EndpointEmbeddings { url: self.url.clone(), model: model.into(), ..Default::default() };
-        self.take_settings(&EmbeddingSettings { endpoint: Some(endpoint), ..Default::default() });
-    }
-
-    fn take_settings(&self, settings: &EmbeddingSettings) {
-        let retry = Retry { attempts: 1, min_backoff_milliseconds: 1, max_backoff_milliseconds: 2 };
-        let resilience = Resilience { failure_threshold: 1000, retry, ..Resilience::default() };
-        self.engine
-            .take_models(Neural::of(settings, &resilience, &|_| None, None).expect("usable").patient());
+        self.engine.take_models(neural(&settings(&self.url, model)));
     }
 
     async fn store(&self, number: i64, content: &str) {
@@ -157,6 +167,45 @@ async fn entries_get_vectors_in_the_background_and_those_of_another_model_when_i
     assert_eq!((&*best.kept.entry.id, best.parts.dense > 0.0), ("m2", true));
     assert_eq!(site.engine.store().unembedded("one", 0, 1000).await.expect("reads").len(), 399);
     assert!(site.engine.neural().embedded() >= 399);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_replicas_one_gives_vectors_to_what_has_none() {
+    const ENTRIES: usize = 700;
+    let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
+    let (_endpoint, url) = serve().await;
+    let mut engines = Vec::new();
+    for _ in 0..3 {
+        let store = PostgresStore::open(&options(database.url())).await.expect("opens");
+        engines.push(Arc::new(Engine::new(Arc::new(store), capacity(1 << 30))));
+    }
+    let store = engines[0].store().clone();
+    let drafts = (0..ENTRIES).map(|number| {
+        let number = i64::try_from(number).expect("small");
+        draft(memory(number, &format!("filler number {number}")).entry, None)
+    });
+    store.insert(&scope("a"), drafts.collect()).await.expect("stored");
+    let mut replicas = tokio::task::JoinSet::new();
+    for engine in engines.clone() {
+        engine.take_models(neural(&settings(&url, "one")));
+        replicas.spawn(async move { engine.embed_entries().await });
+    }
+    while !store.unembedded("one", 0, 1).await.expect("reads").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    replicas.shutdown().await;
+    let texts: Vec<u64> = engines.iter().map(|engine| engine.neural().embedded()).collect();
+    assert_eq!(texts.iter().sum::<u64>(), ENTRIES as u64, "each text once: {texts:?}");
+    let claim = loop {
+        match store.claim_unembedded().await.expect("answers") {
+            Some(claim) => break claim,
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert!(
+        engines[1].store().claim_unembedded().await.expect("answers").is_none(),
+        "{claim:?} is another's"
+    );
 }
 
 #[tokio::test]
@@ -240,7 +289,7 @@ async fn real_weights_find_what_shares_no_word_and_look_twice() {
         }),
         ..Default::default()
     };
-    site.take_settings(&settings);
+    site.engine.take_models(neural(&settings));
     let neural = site.engine.neural();
     site.embedded(neural.model().expect("a model"), 0).await;
     let best = site.best("Which snacks are dangerous for him?").await;

@@ -19,12 +19,16 @@ struct Serving {
 
 impl Serving {
     async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, SILENCE).await
+    }
+
+    async fn start_with(directory: &Path, silence: Duration) -> Self {
         let store = SqliteStore::open(directory, &Options::default()).await.expect("opens");
         let bounds = Bounds { entries: 100, ttl: Duration::from_mins(1) };
         let capacity = Capacity { index_bytes: 10 << 20, searches: bounds, memories: bounds };
         let engine = Arc::new(Engine::new(Arc::new(store), capacity));
         let listener = listen(directory).expect("listens");
-        let task = tokio::spawn(serve(listener, engine.clone()));
+        let task = tokio::spawn(serve(listener, engine.clone(), silence));
         Self { directory: directory.to_owned(), engine, task }
     }
 
@@ -148,6 +152,26 @@ async fn a_server_that_ends_says_so_and_the_rest_follows() {
     let rest = serving.take_in(&bytes, Onto::Anything).await.expect("the rest");
     assert!(rest.entries > 0 && rest.entries < FILLED.entries, "{rest:?}");
     assert_eq!(exported(serving.engine.store()).await, bytes);
+    serving.end().await;
+}
+
+#[tokio::test]
+async fn those_that_fall_silent_leave_their_places_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = a_backup(&directory).await;
+    let serving = Serving::start_with(&directory.path().join("to"), Duration::from_millis(200)).await;
+    let mut silent = Vec::new();
+    for sent in [&b""[..], &[b"\"anything\"\n", &bytes[..5000]].concat()] {
+        let mut stream = connect(&serving.directory).expect("listens");
+        stream.write_all(sent).await.expect("sent");
+        silent.push(stream);
+    }
+    assert_eq!(silent.len(), AT_ONCE);
+    assert_eq!(serving.take_in(&bytes, Onto::Nothing).await.expect("taken in"), FILLED);
+    for stream in silent {
+        let told = hear(stream.into_split().0, |_| {}).await.expect_err("not all was sent").to_string();
+        assert!(told.contains("nothing was sent for"), "{told}");
+    }
     serving.end().await;
 }
 

@@ -19,7 +19,7 @@ mod upkeep;
 mod weaviate;
 mod writes;
 
-use super::{Onto, Store, StoreError, Unembedded, Vector, Wanted};
+use super::{Claim, Onto, Store, StoreError, Unembedded, Vector, Wanted};
 use crate::model::{
     Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Page, Said, Scope,
     Session, Statistics,
@@ -46,6 +46,9 @@ pub use migrate::{PRESENT, migrate};
 /// How long a call of Weaviate may take; a search that got no answer goes by words.
 const WEAVIATE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_WEAVIATE_ANSWER: usize = 8 << 20;
+
+/// The lock of the replica that gives all entries vectors: any number but those of the other locks.
+const UNEMBEDDED: i64 = 0x6d63_7076_6563_746f;
 
 /// How long closing the connections may take.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -383,6 +386,10 @@ impl Store for PostgresStore {
 
     async fn unembedded(&self, model: &str, after: u64, limit: u32) -> Result<Vec<Unembedded>, StoreError> {
         reading!(self, connection => reads::unembedded(connection, model, after, limit).await?)
+    }
+
+    async fn claim_unembedded(&self) -> Result<Option<Claim>, StoreError> {
+        Ok(self.access.claim(UNEMBEDDED).await?.map(Claim::held_by))
     }
 
     async fn archive(

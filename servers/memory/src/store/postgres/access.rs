@@ -12,7 +12,7 @@ use mcp_system_config::{Resilience, Retry};
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_kit::retry::{retry, waits};
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -192,6 +192,15 @@ impl Access {
             Ok(Some(_)) => Err(Trouble::Outage(error)),
             Ok(None) | Err(_) => Err(Trouble::Unknown(error)),
         }
+    }
+
+    /// A connection that holds this lock for as long as it is open; `None` while another one does. It is none of the
+    /// pool's, to which the lock would come back with it.
+    pub(super) async fn claim(&self, lock: i64) -> Result<Option<PgConnection>, Trouble> {
+        let mut connection = self.pool.connect_options().connect().await?;
+        let claim = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock);
+        let claimed: bool = claim.fetch_one(&mut connection).await?;
+        Ok(claimed.then_some(connection))
     }
 
     async fn admitted<T>(&self, doing: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
