@@ -16,7 +16,7 @@ const LOOKS: usize = 20;
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Resolves when a file holds another text than this one, which was read from it; white space around it is no
-/// difference, and a file that cannot be read is none either. For secrets that a server cannot take over.
+/// difference, and a file that cannot be read is none either. For files beside the settings.
 pub async fn until_other(path: &Path, text: &str) {
     let mut file = Followed::read_before(path, text);
     loop {

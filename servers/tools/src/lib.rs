@@ -10,6 +10,7 @@ mod builtin;
 mod cache;
 mod databases;
 mod declared;
+mod documents;
 mod files;
 mod guards;
 mod handler;
@@ -21,6 +22,7 @@ pub mod search;
 mod stock;
 pub mod tool;
 
+use documents::Documents;
 pub use handler::ToolsHandler;
 use mcp_system_config::{Settings, ToolsSettings};
 use mcp_system_kit::{Dependencies, Metrics, Reloaded, Server};
@@ -38,20 +40,30 @@ pub async fn serve(
     }
 }
 
-/// The server with all its tools, and what gives it others when the settings change, which never ends.
+/// The server with all its tools, and what gives it others when the settings change, or a document that they name; which
+/// never ends.
 fn server(settings: Reloaded<ToolsSettings>) -> anyhow::Result<(Server, impl Future<Output = ()> + Send)> {
     let metrics = Metrics::new(ToolsSettings::KIND.name());
     let mut changes = settings.subscribe();
     let first = settings.current();
     let stock = Stock::new(&first.settings, &metrics)?;
     stock.guards.set(&first.resilience);
+    let mut documents = Documents::of(&first.settings);
     let dependencies = Dependencies::default();
     let handler = ToolsHandler::new(stock.registry(&first.settings)?);
     stock.show(&dependencies);
+    // Kept here, so that they do not end: nobody else keeps those that no file can change.
+    let kept = settings.clone();
     let server = Server::new(settings, handler.clone()).metrics(metrics).dependencies(dependencies.clone());
     let follow = async move {
-        while changes.changed().await.is_ok() {
-            let config = changes.borrow_and_update().clone();
+        loop {
+            tokio::select! {
+                _ = changes.changed() => {}
+                file = documents.other() => tracing::info!(file, "reading a changed OpenAPI document"),
+            }
+            changes.mark_unchanged();
+            let config = kept.current();
+            documents = Documents::of(&config.settings);
             stock.guards.set(&config.resilience);
             match stock.registry(&config.settings) {
                 Ok(registry) => handler.replace(registry),
@@ -59,7 +71,6 @@ fn server(settings: Reloaded<ToolsSettings>) -> anyhow::Result<(Server, impl Fut
             }
             stock.show(&dependencies);
         }
-        std::future::pending::<()>().await;
     };
     Ok((server, follow))
 }

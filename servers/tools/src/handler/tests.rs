@@ -56,6 +56,20 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The tools that are offered by now.
+    async fn offered(&self) -> Vec<String> {
+        let tools = self.service.list_all_tools().await.expect("lists");
+        tools.into_iter().map(|tool| tool.name.to_string()).collect()
+    }
+
+    async fn comes_to_offer(&self, tool: &str) {
+        while !self.offered().await.iter().any(|offered| offered == tool) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
 fn names(answer: &Value) -> Vec<&str> {
     answer["tools"]
         .as_array()
@@ -208,16 +222,39 @@ settings:
   - {name: weather, description: Tells the weather., http: {url: 'http://127.0.0.1:1/weather'}}
 ";
     std::fs::write(&file, changed).expect("written");
-    let names = async || -> Vec<String> {
-        let tools = client.service.list_all_tools().await.expect("lists");
-        tools.into_iter().map(|tool| tool.name.to_string()).collect()
-    };
-    while !names().await.contains(&"execute_weather".to_owned()) {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert!(names().await.contains(&"execute_http_fetch".to_owned()));
+    client.comes_to_offer("execute_weather").await;
+    assert!(client.offered().await.contains(&"execute_http_fetch".to_owned()));
     let found = client.call("search_tools", json!({"query": "weather"})).await.expect("found");
     assert_eq!(found["tools"][0]["name"], "weather");
     let kept = client.call("execute_cache_get", json!({"key": "k"})).await.expect("answered");
     assert_eq!(kept["value"], 1, "what was cached stays");
+}
+
+#[tokio::test]
+async fn a_changed_document_gives_other_tools_and_one_that_is_gone_leaves_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("api.json");
+    let document = |operation: &str| {
+        json!({
+            "openapi": "3.0.3", "info": {"title": "Shop", "version": "1"}, "servers": [{"url": "http://shop.example"}],
+            "paths": {"/it": {"get": {
+                "operationId": operation, "summary": "Gets it.", "responses": {"200": {"description": "It."}},
+            }}},
+        })
+        .to_string()
+    };
+    std::fs::write(&file, document("order")).expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let settings = json!({"settings": {"userTools": [{"name": "shop", "openApi": {"file": path}}]}});
+    let config = ServerConfig::<ToolsSettings>::parse(&settings.to_string()).expect("settings");
+    let client = connect_to(config.into()).await;
+    client.comes_to_offer("execute_shop_order").await;
+    std::fs::write(&file, document("parcel")).expect("written");
+    client.comes_to_offer("execute_shop_parcel").await;
+    assert!(!client.offered().await.contains(&"execute_shop_order".to_owned()));
+    std::fs::remove_file(&file).expect("removed");
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert!(client.offered().await.contains(&"execute_shop_parcel".to_owned()));
+    std::fs::write(&file, document("receipt")).expect("written");
+    client.comes_to_offer("execute_shop_receipt").await;
 }
