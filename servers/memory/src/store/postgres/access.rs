@@ -195,10 +195,12 @@ impl Access {
     }
 
     /// A connection that holds this lock for as long as it is open; `None` while another one does. It is none of the
-    /// pool's, to which the lock would come back with it.
+    /// pool's, to which the lock would come back with it; and the lock is a transaction's, since a pooler between us and the
+    /// database may keep a session that we are done with.
     pub(super) async fn claim(&self, lock: i64) -> Result<Option<PgConnection>, Trouble> {
         let mut connection = self.pool.connect_options().connect().await?;
-        let claim = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock);
+        sqlx::query("BEGIN").execute(&mut connection).await?;
+        let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(lock);
         let claimed: bool = claim.fetch_one(&mut connection).await?;
         Ok(claimed.then_some(connection))
     }
