@@ -188,7 +188,9 @@ impl PostgresStore {
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
                 let lives = meeting.clone();
-                Box::pin(async move { lives.meet(connection).await })
+                Box::pin(async move {
+                    if lives.meet(connection).await? { Ok(()) } else { Err(life::only_reads()) }
+                })
             })
             .before_acquire(move |_, about| {
                 let trusted = trusting.trusts(about.age);
@@ -321,7 +323,7 @@ impl Store for PostgresStore {
     }
 
     fn lives(&self) -> u64 {
-        self.access.lives()
+        self.access.lives.changes()
     }
 
     async fn changes_since(
@@ -473,12 +475,11 @@ impl Store for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         reading!(self, connection => {
-            let ask = "SELECT current_setting('transaction_read_only')::bool, EXISTS (SELECT 1 FROM mcp_memory.scopes)";
-            let (reads, _): (bool, bool) = sqlx::query_as(ask).fetch_one(connection).await?;
-            if reads {
-                // Whoever only searches would not notice.
+            // Whoever only searches would notice neither.
+            if !self.access.lives.meet(&mut *connection).await? {
                 Err(Trouble::OnlyReads(life::only_reads()))?;
             }
+            sqlx::query("SELECT 1 FROM mcp_memory.scopes LIMIT 1").execute(connection).await?;
         })
     }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Access {
     pub(super) pool: PgPool,
-    lives: Arc<Lives>,
+    pub(super) lives: Arc<Lives>,
     breaker: Breaker,
     retry: RwLock<Retry>,
 }
@@ -112,11 +112,6 @@ impl Access {
         Self { pool, lives, breaker, retry: RwLock::new(retry) }
     }
 
-    /// How often the database was restarted, or replaced by another server.
-    pub(super) fn lives(&self) -> u64 {
-        self.lives.changes()
-    }
-
     /// Puts other limits into force.
     pub(super) fn take_resilience(&self, resilience: &Resilience) {
         self.breaker.set_limits(resilience.into());
@@ -157,6 +152,7 @@ impl Access {
             }
         };
         let (transaction, id, life) = turn.close().await?;
+        self.lives.enter(&life);
         match transaction.commit().await {
             Ok(()) => Ok(written),
             Err(error) => match Trouble::from(error) {

@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) const LIFE: &str = "pg_postmaster_start_time()::text || \
     coalesce((SELECT stats_reset::text FROM pg_stat_bgwriter), '')";
 
-/// What a statement of ours answers when the transaction may only read: the server is a standby, or is kept from
-/// being written to because another has taken its place.
+/// The server is a standby, or is kept from being written to because another has taken its place.
 pub(super) fn only_reads() -> sqlx::Error {
     sqlx::Error::Protocol("it only reads: it is no primary server, or not any more".into())
 }
@@ -53,23 +52,24 @@ impl Lives {
         self.met().trusted_since.is_none_or(|since| opened.is_some_and(|opened| opened >= since))
     }
 
-    /// Looks at the server behind a new connection; one that only reads is refused.
-    pub(super) async fn meet(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// Looks at the server behind a connection, and tells whether it may be written to. Not only at a new one: a pooler
+    /// between us and the database keeps ours while the servers change behind it.
+    pub(super) async fn meet(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let ask = format!("SELECT {LIFE}, current_setting('transaction_read_only')::bool");
         let (life, reads): (String, bool) = sqlx::query_as(AssertSqlSafe(ask)).fetch_one(connection).await?;
-        if reads {
-            return Err(only_reads());
+        if !reads {
+            self.enter(&life);
         }
-        self.enter(life);
-        Ok(())
+        Ok(!reads)
     }
 
-    fn enter(&self, life: String) {
+    /// Notes the life that a connection belongs to.
+    pub(super) fn enter(&self, life: &str) {
         let mut met = self.met();
-        if met.current.as_ref() == Some(&life) {
+        if met.current.as_deref() == Some(life) {
             return;
         }
-        if met.current.replace(life).is_some() {
+        if met.current.replace(life.to_owned()).is_some() {
             met.changes += 1;
             met.trusted_since = Some(Instant::now());
             tracing::info!("the database was restarted or replaced; what was derived from it is read anew");
@@ -84,14 +84,14 @@ mod tests {
     #[test]
     fn another_life_counts_and_its_predecessors_connections_are_given_up() {
         let lives = Lives::default();
-        lives.enter("one".into());
+        lives.enter("one");
         assert!(lives.changes() == 0 && lives.trusts(Duration::from_hours(1)));
-        lives.enter("one".into());
+        lives.enter("one");
         assert_eq!(lives.changes(), 0);
-        lives.enter("two".into());
+        lives.enter("two");
         assert_eq!(lives.changes(), 1);
         assert!(!lives.trusts(Duration::from_hours(1)) && lives.trusts(Duration::ZERO));
-        lives.enter("one".into());
+        lives.enter("one");
         assert_eq!(lives.changes(), 2);
     }
 
