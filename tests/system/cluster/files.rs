@@ -10,9 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mcp_system_tests::clients::{Answers, Era, Sdk, Step};
-use mcp_system_tests::databases::{self, Access};
+use mcp_system_tests::databases::{self, Access, Relay};
 use mcp_system_tests::tied::Tied;
 use mcp_system_tests::weights;
+use mcp_system_tests::wire::{Client, Place};
 use serde_json::{Value, json};
 
 use super::site::{Site, condition, eventually, on_site, system, text};
@@ -170,8 +171,11 @@ fn tools() -> Result<()> {
 fn profiles() -> Result<()> {
     const PORT: u16 = 18006;
     on_site(|site| {
-        let url = url(&own_tools(site)?)?;
-        let address = text(&pod(site, NAME, "tools")?["status"]["podIP"]).to_owned();
+        own_tools(site)?;
+        let address = |server: &str| {
+            Ok::<_, anyhow::Error>(text(&pod(site, NAME, server)?["status"]["podIP"]).to_owned())
+        };
+        let (address, orchestrator) = (address("tools")?, address("orchestrator")?);
         let outside = curl(&format!("http://{address}:{PORT}/debug/tokio"))?;
         same("curl's exit code from outside (7: nobody listens)", &outside.status.code(), &Some(7))?;
 
@@ -186,11 +190,14 @@ fn profiles() -> Result<()> {
         let runtime = eventually("the port-forward leads to the pod", || get("/debug/tokio").map(Some))?;
         let runtime: Value = serde_json::from_slice(&runtime).context("no JSON")?;
         ensure!(runtime["workers"].as_array().is_some_and(|workers| !workers.is_empty()), "{runtime}");
-        let busy = vec![Step::call("orders", "execute_orders", json!({"customer": "Ann"})); 200];
+        // By the orchestrator, which has the key to the tools.
+        let relay = Relay::before(&format!("http://{orchestrator}:8002"))?;
+        let mut client = Client::http(&Place::of(&format!("http://{}/mcp", relay.address()))?)?;
         let time = std::thread::scope(|scope| {
-            // A client takes its time to start.
-            let asked = scope.spawn(|| get("/debug/pprof/profile?seconds=12"));
-            call(site, &url, &busy)?.of("orders")?.value()?;
+            let asked = scope.spawn(|| get("/debug/pprof/profile?seconds=5"));
+            while !asked.is_finished() {
+                client.call("execute_orders", &json!({"customer": "Ann"}))?.result()?;
+            }
             asked.join().unwrap_or_else(|_| bail!("nobody asked for a profile"))
         })?;
         ensure!(names(&time, "mcp_system")?, "no function of the server's own took any time");
