@@ -12,7 +12,7 @@ mod optimise;
 mod search;
 mod shelf;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::cache::{Bounds, Cache, Served};
 use crate::model::{Draft, Entry, Filter, Kept, Page, Scope};

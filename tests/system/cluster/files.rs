@@ -172,11 +172,9 @@ fn profiles() -> Result<()> {
     const PORT: u16 = 18006;
     on_site(|site| {
         own_tools(site)?;
-        let address = |server: &str| {
-            Ok::<_, anyhow::Error>(text(&pod(site, NAME, server)?["status"]["podIP"]).to_owned())
-        };
-        let (address, orchestrator) = (address("tools")?, address("orchestrator")?);
-        let outside = curl(&format!("http://{address}:{PORT}/debug/tokio"))?;
+        let address = |server| pod(site, NAME, server).map(|pod| text(&pod["status"]["podIP"]).to_owned());
+        let (tools, orchestrator) = (address("tools")?, address("orchestrator")?);
+        let outside = curl(&format!("http://{tools}:{PORT}/debug/tokio"))?;
         same("curl's exit code from outside (7: nobody listens)", &outside.status.code(), &Some(7))?;
 
         let mut forward = site.cluster.kubectl_command()?;

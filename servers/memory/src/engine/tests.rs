@@ -8,7 +8,7 @@ use crate::store::sqlite::{Options, SqliteStore};
 use std::path::Path;
 use tempfile::TempDir;
 
-pub(super) fn capacity(index_bytes: usize) -> Capacity {
+pub(crate) fn capacity(index_bytes: usize) -> Capacity {
     let bounds = Bounds { entries: 100, ttl: std::time::Duration::from_mins(5) };
     Capacity { index_bytes, searches: bounds, memories: bounds }
 }
@@ -24,7 +24,7 @@ async fn fresh() -> (TempDir, Engine<SqliteStore>) {
     (directory, engine)
 }
 
-pub(super) fn search(query: &str) -> Search {
+pub(crate) fn search(query: &str) -> Search {
     let filter = Filter::default();
     Search { query: query.into(), limit: 10, filter, recency_weight: 0.0, importance_weight: 0.0 }
 }

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::backup::tests::{FILLED, exported, filled};
-use crate::cache::Bounds;
-use crate::engine::{Capacity, Search, draft};
-use crate::model::Filter;
+use crate::engine::tests::{capacity, search};
+use crate::engine::{Search, draft};
 use crate::moment::Moment;
 use crate::store::conformance::{memory, scope};
 use tempfile::TempDir;
@@ -24,9 +23,7 @@ impl Serving {
 
     async fn start_with(directory: &Path, silence: Duration) -> Self {
         let store = SqliteStore::open(directory, &Options::default()).await.expect("opens");
-        let bounds = Bounds { entries: 100, ttl: Duration::from_mins(1) };
-        let capacity = Capacity { index_bytes: 10 << 20, searches: bounds, memories: bounds };
-        let engine = Arc::new(Engine::new(Arc::new(store), capacity));
+        let engine = Arc::new(Engine::new(Arc::new(store), capacity(10 << 20)));
         let listener = listen(directory).expect("listens");
         let task = tokio::spawn(serve(listener, engine.clone(), silence));
         Self { directory: directory.to_owned(), engine, task }
@@ -37,13 +34,7 @@ impl Serving {
     }
 
     async fn found(&self, query: &str) -> Vec<String> {
-        let search = Search {
-            query: query.into(),
-            limit: 1,
-            filter: Filter::default(),
-            recency_weight: 0.0,
-            importance_weight: 0.0,
-        };
+        let search = Search { limit: 1, ..search(query) };
         let page = self.engine.search(&scope("a"), &search, Moment(3000)).await.expect("searches");
         page.items.into_iter().map(|found| found.kept.entry.content.clone()).collect()
     }

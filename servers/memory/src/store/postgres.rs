@@ -7,6 +7,7 @@
 
 mod access;
 mod life;
+mod locks;
 mod migrate;
 mod reads;
 mod rows;
@@ -46,9 +47,6 @@ pub use migrate::{PRESENT, migrate};
 /// How long a call of Weaviate may take; a search that got no answer goes by words.
 const WEAVIATE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_WEAVIATE_ANSWER: usize = 8 << 20;
-
-/// The lock of the replica that gives all entries vectors: any number but those of the other locks.
-const UNEMBEDDED: i64 = 0x6d63_7076_6563_746f;
 
 /// How long closing the connections may take.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -391,7 +389,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim_unembedded(&self) -> Result<Option<Claim>, StoreError> {
-        Ok(self.access.claim(UNEMBEDDED).await?.map(Claim::held_by))
+        Ok(self.access.claim(locks::UNEMBEDDED).await?.map(Claim::held_by))
     }
 
     async fn archive(

@@ -1,5 +1,6 @@
 //! The tables, step by step, and back again by one.
 
+use super::locks;
 use anyhow::{Context, bail};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -13,9 +14,6 @@ const STEPS: [(&str, &str); 3] = [
 
 /// The version of the tables that this program works with.
 pub const PRESENT: i32 = 3;
-
-/// What servers that start at once take turns by.
-const TURN: i64 = 0x6d63_706d_656d;
 
 /// Brings the tables up to date. Several servers may do so at once.
 pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
@@ -44,7 +42,7 @@ async fn migrate_to(pool: &PgPool, version: i32, direction: Direction) -> anyhow
     let mut connection = pool.acquire().await.context("the database cannot be reached")?;
     // All or nothing: PostgreSQL's changes of tables belong to a transaction.
     let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(TURN).execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(locks::MIGRATION).execute(&mut *transaction).await?;
     let mut now = present(&mut transaction).await?;
     if now > PRESENT {
         bail!(

@@ -1,5 +1,6 @@
 //! The statements of upkeep: derived data, putting away and bringing back, taking in a backup.
 
+use super::locks;
 use super::rows;
 use super::text::kept;
 use super::turn::{Turn, Write};
@@ -8,9 +9,6 @@ use crate::model::{Archival, Draft, Session};
 use crate::moment::Moment;
 use crate::store::{Onto, StoreError, Vector};
 use std::collections::HashSet;
-
-/// The number of the lock that is taken to restore: any, but that of the migrations.
-const RESTORE_LOCK: i64 = 0x6d63_7072_6573_746f;
 
 /// See [`crate::store::Store::keep_analyses`].
 pub(super) struct KeepAnalyses {
@@ -236,7 +234,7 @@ impl Write for Import {
 /// later one sees what the earlier one has begun.
 async fn holds_something(turn: &mut Turn<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(RESTORE_LOCK)
+        .bind(locks::RESTORE)
         .execute(&mut *turn.transaction)
         .await?;
     sqlx::query_scalar(

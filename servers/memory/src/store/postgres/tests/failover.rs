@@ -1,8 +1,8 @@
 //! Another server takes the database's place: a standby that has all of it, or all but the end.
 
 use super::*;
-use crate::cache::Bounds;
-use crate::engine::{Capacity, Engine, Search, draft};
+use crate::engine::tests::{capacity, search};
+use crate::engine::{Engine, draft};
 
 /// A primary with a standby, and a relay to whichever of them is in service.
 struct Pair {
@@ -110,22 +110,13 @@ async fn a_primary_that_only_reads_any_more_is_left_for_its_successor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_standby_had_not_got_is_found_no_more_and_what_took_its_number_is() {
     let mut pair = Pair::start();
-    let bounds = Bounds { entries: 100, ttl: Duration::from_mins(5) };
-    let capacity = Capacity { index_bytes: 1 << 30, searches: bounds, memories: bounds };
-    let engine = Engine::new(Arc::new(open(&pair.url).await), capacity);
+    let engine = Engine::new(Arc::new(open(&pair.url).await), capacity(1 << 30));
     let put = async |store: &PostgresStore, number, content: &str| {
         let draft = draft(memory(number, content).entry, None);
         store.insert(&scope("a"), vec![draft]).await.expect("stored")
     };
     let find = async || {
-        let filter = Filter::default();
-        let search = Search {
-            query: "the crane in the harbour".into(),
-            limit: 10,
-            filter,
-            recency_weight: 0.0,
-            importance_weight: 0.0,
-        };
+        let search = search("the crane in the harbour");
         let found = engine.search_cached(&scope("a"), &search).await.expect("finds").0;
         let mut found: Vec<_> = found.items.iter().map(|it| it.kept.entry.content.clone()).collect();
         found.sort();
