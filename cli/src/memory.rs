@@ -4,7 +4,7 @@ use crate::arguments::{Memory, MemoryCommand};
 use crate::progress::Progress;
 use anyhow::{Context, bail, ensure};
 use mcp_system_config::{MemorySettings, PostgresSettings, ServerConfig};
-use mcp_system_kit::{Overrides, Reloaded};
+use mcp_system_kit::{Overrides, Reloaded, end_on_signal};
 use mcp_system_memory::backup::{self, Counts, Start};
 use mcp_system_memory::store::sqlite::{Options, SqliteStore, migrate};
 use mcp_system_memory::store::{Onto, Store};
@@ -21,6 +21,8 @@ type Config = ServerConfig<MemorySettings>;
 const STDIN: &str = "-";
 
 pub(crate) async fn memory(arguments: Memory) -> anyhow::Result<ExitCode> {
+    // A pod that goes must not wait for a move: what is half done is gone on with.
+    end_on_signal();
     let config = settings(&arguments)?;
     let data = &arguments.data;
     let in_postgres = config.settings.postgres.is_some();

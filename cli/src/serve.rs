@@ -14,22 +14,24 @@ const WORKERS: usize = 2;
 pub(crate) fn serve(options: &Serve) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     runtime.block_on(async {
+        // Taken first: the first process of a container loses a signal that comes before.
+        let shutdown = shutdown_signal();
         match options.server {
             ServerKind::Orchestrator => {
                 let settings = settings::<OrchestratorSettings>(options)?;
-                mcp_system_orchestrator::serve(settings, shutdown_signal()).await
+                mcp_system_orchestrator::serve(settings, shutdown).await
             }
             ServerKind::Memory => {
                 let settings = settings::<MemorySettings>(options)?;
-                mcp_system_memory::serve(settings, &options.data, shutdown_signal()).await
+                mcp_system_memory::serve(settings, &options.data, shutdown).await
             }
             ServerKind::Tools => {
                 let settings = settings::<ToolsSettings>(options)?;
-                mcp_system_tools::serve(settings, shutdown_signal()).await
+                mcp_system_tools::serve(settings, shutdown).await
             }
             ServerKind::WeaviateDirect => {
                 let settings = settings::<WeaviateDirectSettings>(options)?;
-                mcp_system_weaviate_direct::serve(settings, shutdown_signal()).await
+                mcp_system_weaviate_direct::serve(settings, shutdown).await
             }
         }
     })?;

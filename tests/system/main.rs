@@ -19,6 +19,7 @@ mod laptop;
 mod models;
 mod parts;
 mod replicas;
+mod signals;
 mod transfer;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         conformance::group(),
         every_tool::group(),
         crashes::group(),
+        signals::group(),
         transfer::group(),
         replicas::group(),
         models::group(),

@@ -42,4 +42,4 @@ pub use load::Overrides;
 pub use metrics::Metrics;
 pub use reload::Reloaded;
 pub use server::Server;
-pub use signal::shutdown_signal;
+pub use signal::{end_on_signal, shutdown_signal};

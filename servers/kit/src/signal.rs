@@ -1,4 +1,4 @@
-//! The signals that end a server.
+//! The signals that end a process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,8 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The signals are taken from the moment this is called, not from the first poll, so that one which arrives
 /// during the start is not lost.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
-    let signals =
-        signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let signals = signals();
     async move {
         match signals {
             Ok((mut term, mut interrupt)) => {
@@ -27,6 +26,19 @@ pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
             }
         }
     }
+}
+
+/// Ends this process at once at SIGTERM or SIGINT, with the exit code which says so: for work that may end at any
+/// point. The first process of a container needs it, since there the signals have no effect of their own.
+pub fn end_on_signal() {
+    // Without handlers the signals' own effect stays.
+    if let Ok((mut term, mut interrupt)) = signals() {
+        tokio::spawn(async move { std::process::exit(next(&mut term, &mut interrupt).await.1) });
+    }
+}
+
+fn signals() -> std::io::Result<(Signal, Signal)> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 
 /// The signal that came, and the exit code which says so.

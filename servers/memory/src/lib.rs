@@ -69,7 +69,7 @@ async fn serve_embedded(
     settings: Reloaded<MemorySettings>,
     config: &ServerConfig<MemorySettings>,
     data: &Path,
-    shutdown: BoxFuture<'static, ()>,
+    mut shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let options = Options {
         pool: config.settings.pool.clone(),
@@ -77,7 +77,9 @@ async fn serve_embedded(
         batch: config.settings.batch_size as usize,
         max_pages: None,
     };
-    let store = SqliteStore::open(data, &options).await.context("the store cannot be used")?;
+    let Some(store) = opened(Box::pin(SqliteStore::open(data, &options)), &mut shutdown).await? else {
+        return Ok(());
+    };
     let intake = intake::listen(data)
         .inspect_err(|error| {
             tracing::warn!("backups are taken in only while this server is stopped: {error:#}");
@@ -90,10 +92,12 @@ async fn serve_from_postgres(
     settings: Reloaded<MemorySettings>,
     config: &ServerConfig<MemorySettings>,
     database: &PostgresSettings,
-    shutdown: BoxFuture<'static, ()>,
+    mut shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let options = postgres::Options::of(database, &config.resilience, variable)?;
-    let store = PostgresStore::open(&options).await.context("the store cannot be used")?;
+    let Some(store) = opened(Box::pin(PostgresStore::open(&options)), &mut shutdown).await? else {
+        return Ok(());
+    };
     let dependencies = Dependencies::default();
     if let Some(weaviate) = options.weaviate {
         dependencies.insert("weaviate", Vectors(weaviate));
@@ -113,6 +117,17 @@ async fn serve_from_postgres(
         }
     });
     run(settings, store, None, dependencies, shutdown).await
+}
+
+/// The store, unless the server is to end before it is open: a database may be long in answering.
+async fn opened<S>(
+    opening: BoxFuture<'_, anyhow::Result<S>>,
+    shutdown: &mut BoxFuture<'static, ()>,
+) -> anyhow::Result<Option<S>> {
+    tokio::select! {
+        store = opening => store.map(Some).context("the store cannot be used"),
+        () = shutdown => Ok(None),
+    }
 }
 
 /// Opens the database of the settings.

@@ -108,11 +108,12 @@ fn nothing_is_written(site: &Site) -> Result<()> {
 
 fn another_url_has_them_begin_anew(site: &Site, url: &str) -> Result<()> {
     let before = restarts(site)?;
+    same("copies", &before.len(), &2)?;
     put_url(site, &format!("{url}?application_name=another"))?;
     eventually("both copies have begun anew", || {
         let now = restarts(site)?;
         let begun = |(pod, count): (&String, &u64)| now.get(pod).is_some_and(|now| now > count);
-        Ok((before.len() == 2 && before.iter().all(begun)).then_some(()))
+        Ok(before.iter().all(begun).then_some(()))
     })?;
     two_are_ready(site)?;
     let found = pods(site)?.first().context("a copy")?.search("lighthouse")?;
@@ -122,12 +123,11 @@ fn another_url_has_them_begin_anew(site: &Site, url: &str) -> Result<()> {
 
 /// How often each copy has begun anew.
 fn restarts(site: &Site) -> Result<BTreeMap<String, u64>> {
-    let pods = site.get(&["pods", "--selector", SELECTOR])?;
     let restarts = |pod: &Value| {
         let count = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
         Some((pod["metadata"]["name"].as_str()?.to_owned(), count?))
     };
-    Ok(pods["items"].as_array().into_iter().flatten().filter_map(restarts).collect())
+    Ok(staying(site)?.iter().filter_map(restarts).collect())
 }
 
 fn the_way_back_is_asked_for(site: &Site) -> Result<()> {
@@ -213,11 +213,16 @@ impl Pod {
     }
 }
 
-fn pods(site: &Site) -> Result<Vec<Pod>> {
+/// The pods that are not going: one that goes may still end the calls that it had.
+fn staying(site: &Site) -> Result<Vec<Value>> {
     let list = site.get(&["pods", "--selector", SELECTOR])?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let stays = items.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    stays
+    Ok(items.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect())
+}
+
+fn pods(site: &Site) -> Result<Vec<Pod>> {
+    staying(site)?
+        .iter()
         .map(|pod| {
             let address = text(&pod["status"]["podIP"]);
             Ok(Pod { relay: Relay::before(&format!("http://{address}:8003"))? })
