@@ -15,13 +15,13 @@ const LOOKS: usize = 20;
 /// How often a file is looked at.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Resolves when a file holds another text than this one, which was read from it; white space around it is no
+/// Resolves with a file's text when that is another than this one, which was read from it; white space around it is no
 /// difference, and a file that cannot be read is none either. For files beside the settings.
-pub async fn until_other(path: &Path, text: &str) {
+pub async fn until_other(path: &Path, text: &str) -> String {
     let mut file = Followed::read_before(path, text);
     loop {
         match file.change().await {
-            Some(Ok(now)) if now.trim() != text.trim() => return,
+            Some(Ok(now)) if now.trim() != text.trim() => return now,
             Some(Err(error)) => tracing::warn!(error, "what was read before stays in force"),
             _ => {}
         }
@@ -105,7 +105,8 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         assert!(tokio::time::timeout(within, &mut other).await.is_err(), "nor is a file that is gone");
         std::fs::write(&path, "two").expect("written");
-        tokio::time::timeout(within * 4, other).await.expect("it is another one");
+        let text = tokio::time::timeout(within * 4, other).await.expect("it is another one");
+        assert_eq!(text, "two");
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use futures::future::BoxFuture;
 pub use handler::MemoryHandler;
 use mcp_system_config::{MemorySettings, PostgresSettings, ServerConfig, Settings};
 use mcp_system_kit::breaker::State;
-use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server, until_other};
+use mcp_system_kit::{Dependencies, Dependency, Metrics, Reloaded, Server};
 use mcp_system_weaviate::Weaviate;
 use moving::Moved;
 use neural::Neural;
@@ -99,13 +99,13 @@ async fn serve_from_postgres(
         return Ok(());
     };
     let dependencies = Dependencies::default();
-    if let Some(weaviate) = options.weaviate {
+    if let Some(weaviate) = options.weaviate.clone() {
         dependencies.insert("weaviate", Vectors(weaviate));
     }
-    let file = database.url_file.clone();
-    let url_changed = async move {
+    let (logins, file) = (store.logins(&options), database.url_file.clone());
+    let another_database = async move {
         match file {
-            Some(file) => until_other(&file, &options.url).await,
+            Some(file) => logins.follow(&file).await,
             None => std::future::pending().await,
         }
     };
@@ -113,7 +113,7 @@ async fn serve_from_postgres(
     let shutdown = Box::pin(async move {
         tokio::select! {
             () = shutdown => {}
-            () = url_changed => tracing::info!("the URL of the database is another one: ending, to begin anew with it"),
+            () = another_database => tracing::info!("the URL names another database: ending, to begin anew with it"),
         }
     });
     run(settings, store, None, dependencies, shutdown).await

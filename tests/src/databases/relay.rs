@@ -61,6 +61,11 @@ impl Relay {
         Self::to(target(url)?)
     }
 
+    /// The same on this address of the machine.
+    pub fn before_at(address: IpAddr, url: &str) -> Result<Self> {
+        Self::at(address, target(url)?)
+    }
+
     /// Leads new connections to the server of this URL; those that are open stay where they are.
     pub fn lead_to(&self, url: &str) -> Result<()> {
         *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target(url)?;

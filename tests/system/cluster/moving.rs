@@ -59,7 +59,8 @@ fn moves() -> Result<()> {
 
         two_copies_know_the_same(site)?;
         nothing_is_written(site)?;
-        another_url_has_them_begin_anew(site, database.url())?;
+        let url = another_password_is_taken_over(site, database.url())?;
+        let _relay = another_database_has_them_begin_anew(site, &url)?;
         the_way_back_is_asked_for(site)?;
         site.delete(&[NAME])?;
         site.get(&["pvc", "moving-memory"]).context("the claim is gone")?;
@@ -106,10 +107,37 @@ fn nothing_is_written(site: &Site) -> Result<()> {
     })
 }
 
-fn another_url_has_them_begin_anew(site: &Site, url: &str) -> Result<()> {
+/// Gives the URL with that password.
+fn another_password_is_taken_over(site: &Site, url: &str) -> Result<String> {
     let before = restarts(site)?;
     same("copies", &before.len(), &2)?;
-    put_url(site, &format!("{url}?application_name=another"))?;
+    sql(url, "ALTER ROLE postgres PASSWORD 'another'")?;
+    let url = url.replace("only-for-tests", "another");
+    let since = sql(&url, "SELECT now()")?;
+    put_url(site, &url)?;
+    let ours = format!(
+        "FROM pg_stat_activity WHERE application_name = 'mcp-system-memory' AND backend_start >= '{}'",
+        since.trim()
+    );
+    eventually("both copies log in by the new password", || {
+        let copies = sql(&url, &format!("SELECT count(DISTINCT client_addr) {ours}"))?;
+        Ok((copies.trim() == "2").then_some(()))
+    })?;
+    sql(&url, &format!("SELECT pg_terminate_backend(pid) {ours}"))?;
+    for pod in pods(site)? {
+        let found = pod.search("lighthouse")?;
+        ensure!(found.contains("The lighthouse is white"), "what was moved is not found: {found}");
+    }
+    same("how often they began anew", &format!("{:?}", restarts(site)?), format!("{before:?}").as_str())?;
+    Ok(url)
+}
+
+/// Another port is all that makes it another database here; who leads there has to stay.
+fn another_database_has_them_begin_anew(site: &Site, url: &str) -> Result<Relay> {
+    let before = restarts(site)?;
+    same("copies", &before.len(), &2)?;
+    let relay = Relay::before_at(site.cluster.address()?.parse()?, url)?;
+    put_url(site, &relay.in_url(url)?)?;
     eventually("both copies have begun anew", || {
         let now = restarts(site)?;
         let begun = |(pod, count): (&String, &u64)| now.get(pod).is_some_and(|now| now > count);
@@ -118,7 +146,7 @@ fn another_url_has_them_begin_anew(site: &Site, url: &str) -> Result<()> {
     two_are_ready(site)?;
     let found = pods(site)?.first().context("a copy")?.search("lighthouse")?;
     ensure!(found.contains("The lighthouse is white"), "what was moved is not found: {found}");
-    Ok(())
+    Ok(relay)
 }
 
 /// How often each copy has begun anew.

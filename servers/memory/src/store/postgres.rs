@@ -2,12 +2,13 @@
 //!
 //! The replicas share nothing but the database. A write is one transaction that begins with the lock of its scope's
 //! row (`turn`); reads take any connection. `access` rides out what goes wrong on the way: connections that were cut, a
-//! database that restarts or fails over. Full text and vectors have indexes of their own (`search`), for scopes that
+//! database that restarts or fails over; `login` takes another user or password over. Full text and vectors have indexes of their own (`search`), for scopes that
 //! are too large for the engine's memory; Weaviate may index the vectors in the database's place (`weaviate`). Tested with PostgreSQL 18.4 and pgvector 0.8.
 
 mod access;
 mod life;
 mod locks;
+mod login;
 mod migrate;
 mod reads;
 mod rows;
@@ -27,16 +28,17 @@ use crate::model::{
 };
 use crate::moment::Moment;
 use access::{Access, Trouble};
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use life::Lives;
+pub use login::Logins;
+use login::login;
 use mcp_system_config::{Pool, PostgresSettings, Resilience, WeaviateVectors};
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_weaviate::Weaviate;
 use sqlx::PgConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
@@ -164,16 +166,7 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Connects, and brings the tables up to date.
     pub async fn open(options: &Options) -> anyhow::Result<Self> {
-        let mut connect = PgConnectOptions::from_str(&options.url)
-            // The cause would show the URL.
-            .map_err(|_| {
-                anyhow!("the URL of the database is none; it must be like postgres://user:password@host/name")
-            })?
-            .application_name("mcp-system-memory");
-        let has_password = options.url.split_once('@').is_some_and(|(user, _)| user.matches(':').count() > 1);
-        if let (Some(password), false) = (&options.password, has_password) {
-            connect = connect.password(password);
-        }
+        let login = login(&options.url, options.password.as_deref())?;
         let max = options.pool.max_size.max(1);
         let lives = Arc::new(Lives::default());
         let (meeting, trusting) = (lives.clone(), lives.clone());
@@ -194,7 +187,7 @@ impl PostgresStore {
                 let trusted = trusting.trusts(about.age);
                 Box::pin(std::future::ready(Ok(trusted)))
             })
-            .connect_with(connect)
+            .connect_with(login)
             .await
             .context("the database cannot be reached")?;
         migrate::bring_up_to_date(&pool).await.context("the tables cannot be brought up to date")?;
@@ -211,6 +204,12 @@ impl PostgresStore {
         let breaker = Breaker::new((&options.resilience).into());
         let access = Access::new(pool, lives, breaker, options.resilience.retry.clone());
         Ok(Self { access, elsewhere, telling, indexed: Mutex::default() })
+    }
+
+    /// What logs this store in, which was opened with these options.
+    pub fn logins(&self, options: &Options) -> Logins {
+        let Options { url, password, .. } = options;
+        Logins::new(self.access.pool.clone(), self.access.lives.clone(), url.clone(), password.clone())
     }
 
     /// The entries that Weaviate finds by a vector; `None` where the database does so itself.

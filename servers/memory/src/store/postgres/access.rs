@@ -59,9 +59,10 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
-/// SQLSTATE classes and codes of a database that is not there, ending, or not yet begun.
+/// SQLSTATE classes and codes of a database that is not there, ending, or not yet begun; or that has been given another
+/// password, which this server is told of a little later.
 fn is_outage(code: &str) -> bool {
-    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03" | "53300")
+    code.starts_with("08") || code.starts_with("28") || matches!(code, "57P01" | "57P02" | "57P03" | "53300")
 }
 
 impl Trouble {

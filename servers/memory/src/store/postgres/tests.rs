@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod failover;
+mod logins;
 
 use super::*;
 use crate::store::conformance::{self, memory, scope};

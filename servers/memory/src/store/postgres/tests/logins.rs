@@ -1,0 +1,89 @@
+//! Another user or password for the database, while the store is open and at work.
+
+use super::*;
+use std::path::Path;
+
+const WHO: &str = "SELECT string_agg(DISTINCT usename, ',') FROM pg_stat_activity
+    WHERE application_name = 'mcp-system-memory'";
+
+fn sql(url: &str, statement: &str) -> String {
+    databases::sql(url, statement).expect("answers").trim().to_owned()
+}
+
+/// Puts the URL with another user or another end in the file, as a Secret's volume does.
+fn put(file: &Path, url: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, url).expect("written");
+    std::fs::rename(&new, file).expect("in place");
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !tokio::task::block_in_place(&is_so) {
+        assert!(start.elapsed() < Duration::from_mins(1), "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_taken_over_once_it_works_and_no_call_fails() {
+    let server = database("off");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("url");
+    put(&file, server.url());
+    let options = options(server.url());
+    let store = Arc::new(PostgresStore::open(&options).await.expect("opens"));
+    let following = tokio::spawn({
+        let (logins, file) = (store.logins(&options), file.clone());
+        async move { logins.follow(&file).await }
+    });
+    let done = Arc::new(AtomicUsize::new(0));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (store, done) = (store.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut number = 0;
+                while done.load(Ordering::SeqCst) == 0 {
+                    number += 1;
+                    let mut draft = memory(number, &format!("word {number} of {writer}"));
+                    draft.entry.id = format!("{writer}-{number}");
+                    store.insert(&scope("a"), vec![draft]).await.expect("stored");
+                }
+                number.cast_unsigned()
+            })
+        })
+        .collect();
+
+    // A user that is not there yet, then may do nothing yet, then all that it needs.
+    let (_, place) = server.url().split_once('@').expect("a URL");
+    let of = |login: &str| format!("postgres://{login}@{place}");
+    put(&file, &of("second:two"));
+    let refused = || server.log().contains("Role \"second\" does not exist");
+    until("it tries the user", refused).await;
+    sql(server.url(), "CREATE ROLE second LOGIN PASSWORD 'two'");
+    let not_allowed = || server.log().contains("permission denied for schema mcp_memory");
+    until("it tries what the user may do", not_allowed).await;
+    assert_eq!(sql(server.url(), WHO), "postgres");
+    sql(server.url(), "GRANT USAGE ON SCHEMA mcp_memory TO second");
+    sql(server.url(), "GRANT ALL ON ALL TABLES IN SCHEMA mcp_memory TO second");
+    until("all connections are the second user's", || sql(server.url(), WHO) == "second").await;
+
+    // Another password, of which the database knows first; new connections must wait for the file.
+    sql(server.url(), "ALTER ROLE second PASSWORD 'three'");
+    put(&file, &of("second:three"));
+    let logins = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'second' AND backend_start > now() - interval '1s'";
+    until("new connections are made", || sql(server.url(), logins) != "0").await;
+    sql(server.url(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'second'");
+
+    done.store(1, Ordering::SeqCst);
+    let mut stored = 0;
+    for writer in writers {
+        stored += writer.await.expect("no call failed");
+    }
+    assert_eq!(store.version(&scope("a")).await.expect("reads"), stored);
+
+    assert!(!following.is_finished());
+    put(&file, &another(server.url(), "other"));
+    tokio::time::timeout(Duration::from_mins(1), following).await.expect("notices").expect("ends");
+    assert_eq!(sql(server.url(), WHO), "second", "another database is none for this store");
+}
