@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mcp_system_tests::laptop::binary;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
 use crate::group::{Group, Scenario, same};
@@ -51,6 +51,9 @@ struct First {
 impl First {
     fn start(words: &[&str], folder: &Path, settings: &Path, url: &str) -> Result<Self> {
         let mut command = Command::new("unshare");
+        if !geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
         command.args(["--pid", "--fork", "--kill-child"]).arg(binary()?).args(words);
         command.arg("--data").arg(folder.join("data")).arg("--config").arg(settings);
         command.env("MCP_POSTGRES_URL", url).stdin(Stdio::null()).stderr(Stdio::null());
