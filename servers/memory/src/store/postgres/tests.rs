@@ -152,6 +152,28 @@ async fn of_restores_at_the_same_time_one_begins() {
     assert_eq!(begun, 1);
 }
 
+/// What a statement answers.
+fn sql(url: &str, statement: &str) -> String {
+    databases::sql(url, statement).expect("answers").trim().to_owned()
+}
+
+/// Blocks, while other threads go on.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_mins(1), "not within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What one of several writers stores.
+fn word(number: i64, writer: usize) -> Draft {
+    let mut draft = memory(number, &format!("word {number} of {writer}"));
+    draft.entry.id = format!("{writer}-{number}");
+    draft
+}
+
 /// Writers on two replicas go on while `disturb` does its worst; then every acknowledged write is there, once.
 async fn nothing_acknowledged_is_lost(urls: [&str; 2], disturb: impl AsyncFnOnce()) -> PostgresStore {
     let stores = [Arc::new(open(urls[0]).await), Arc::new(open(urls[1]).await)];
@@ -165,8 +187,7 @@ async fn nothing_acknowledged_is_lost(urls: [&str; 2], disturb: impl AsyncFnOnce
                 let mut number = 0;
                 while done.load(Ordering::SeqCst) == 0 {
                     number += 1;
-                    let mut draft = memory(number, &format!("word {number} of {writer}"));
-                    draft.entry.id = format!("{writer}-{number}");
+                    let draft = word(number, writer);
                     let id = draft.entry.id.clone();
                     if store.insert(&scope("a"), vec![draft]).await.is_ok() {
                         acknowledged.lock().expect("a lock").push(id);

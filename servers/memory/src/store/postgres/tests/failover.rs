@@ -36,21 +36,9 @@ impl Pair {
     }
 }
 
-fn sql(url: &str, statement: &str) -> String {
-    databases::sql(url, statement).expect("answers").trim().to_owned()
-}
-
 fn set(url: &str, name: &str, value: &str) {
     sql(url, &format!("ALTER SYSTEM SET {name} = '{value}'"));
     sql(url, "SELECT pg_reload_conf()");
-}
-
-fn until(is_so: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_mins(1), "not within a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

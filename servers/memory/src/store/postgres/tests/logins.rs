@@ -6,23 +6,11 @@ use std::path::Path;
 const WHO: &str = "SELECT string_agg(DISTINCT usename, ',') FROM pg_stat_activity
     WHERE application_name = 'mcp-system-memory'";
 
-fn sql(url: &str, statement: &str) -> String {
-    databases::sql(url, statement).expect("answers").trim().to_owned()
-}
-
 /// Puts the URL with another user or another end in the file, as a Secret's volume does.
 fn put(file: &Path, url: &str) {
     let new = file.with_extension("new");
     std::fs::write(&new, url).expect("written");
     std::fs::rename(&new, file).expect("in place");
-}
-
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !tokio::task::block_in_place(&is_so) {
-        assert!(start.elapsed() < Duration::from_mins(1), "{what}: not within a minute");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,9 +33,7 @@ async fn another_user_is_taken_over_once_it_works_and_no_call_fails() {
                 let mut number = 0;
                 while done.load(Ordering::SeqCst) == 0 {
                     number += 1;
-                    let mut draft = memory(number, &format!("word {number} of {writer}"));
-                    draft.entry.id = format!("{writer}-{number}");
-                    store.insert(&scope("a"), vec![draft]).await.expect("stored");
+                    store.insert(&scope("a"), vec![word(number, writer)]).await.expect("stored");
                 }
                 number.cast_unsigned()
             })
@@ -59,20 +45,20 @@ async fn another_user_is_taken_over_once_it_works_and_no_call_fails() {
     let of = |login: &str| format!("postgres://{login}@{place}");
     put(&file, &of("second:two"));
     let refused = || server.log().contains("Role \"second\" does not exist");
-    until("it tries the user", refused).await;
+    until(refused);
     sql(server.url(), "CREATE ROLE second LOGIN PASSWORD 'two'");
     let not_allowed = || server.log().contains("permission denied for schema mcp_memory");
-    until("it tries what the user may do", not_allowed).await;
+    until(not_allowed);
     assert_eq!(sql(server.url(), WHO), "postgres");
     sql(server.url(), "GRANT USAGE ON SCHEMA mcp_memory TO second");
     sql(server.url(), "GRANT ALL ON ALL TABLES IN SCHEMA mcp_memory TO second");
-    until("all connections are the second user's", || sql(server.url(), WHO) == "second").await;
+    until(|| sql(server.url(), WHO) == "second");
 
     // Another password, of which the database knows first; new connections must wait for the file.
     sql(server.url(), "ALTER ROLE second PASSWORD 'three'");
     put(&file, &of("second:three"));
     let logins = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'second' AND backend_start > now() - interval '1s'";
-    until("new connections are made", || sql(server.url(), logins) != "0").await;
+    until(|| sql(server.url(), logins) != "0");
     sql(server.url(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'second'");
 
     done.store(1, Ordering::SeqCst);
