@@ -12,6 +12,7 @@ pub mod engine;
 mod handler;
 mod hex;
 pub mod intake;
+mod locked;
 mod measures;
 pub mod model;
 pub mod moment;

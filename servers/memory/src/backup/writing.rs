@@ -2,6 +2,7 @@
 
 use super::lines::{Reading, next};
 use super::{Counts, FORMAT, Line, PAGE, VERSION, verify};
+use crate::locked::Locked;
 use crate::model::Scope;
 use crate::store::Store;
 use anyhow::{Context, bail};
@@ -54,8 +55,8 @@ pub async fn export_into<S: Store>(
         return Ok(position.written.counts());
     }
     file.set_len(position.bytes).with_context(of_file)?;
-    (&file).seek(SeekFrom::Start(position.bytes)).with_context(of_file)?;
-    let counts = write(store, BufWriter::new(&file), position, progress).await.with_context(of_file)?;
+    (&*file).seek(SeekFrom::Start(position.bytes)).with_context(of_file)?;
+    let counts = write(store, BufWriter::new(&*file), position, progress).await.with_context(of_file)?;
     file.sync_all().with_context(of_file)?;
     Ok(counts)
 }
@@ -82,12 +83,12 @@ pub async fn backup<S: Store>(
 }
 
 /// Opens a file that only this process writes for now: one that was started from afar may go on after its caller was cut off.
-fn open(path: &Path) -> anyhow::Result<File> {
+fn open(path: &Path) -> anyhow::Result<Locked> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => bail!("another process is writing it"),
         // Not every file system has locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Locked(file)),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! SQLite itself would let both in, and each would answer from a cache and a clock of its own.
 
+use crate::locked::Locked;
 use anyhow::Context;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,10 @@ pub struct InUse {
     directory: PathBuf,
 }
 
-/// Held for as long as the file is open; the kernel lets go of it when the process ends, however it ends.
+/// Held for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _file: Locked,
 }
 
 impl Lock {
@@ -52,7 +53,7 @@ impl Lock {
         // The number helps people only, so a failure to note it is none.
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = write!(file, "{}", std::process::id());
-        Ok(Self { _file: file })
+        Ok(Self { _file: Locked(file) })
     }
 }
 
