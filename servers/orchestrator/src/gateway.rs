@@ -114,7 +114,12 @@ impl Gateway {
             }
             let config = changes.borrow_and_update().clone();
             for gone in self.take_over(&config) {
-                tokio::spawn(async move { gone.leave_when_idle().await });
+                let gateway = self.clone();
+                tokio::spawn(async move {
+                    gone.leave_when_idle().await;
+                    // A look or a call that was under way may have shown it once more.
+                    gateway.forget(&gone);
+                });
             }
         }
     }
@@ -134,23 +139,26 @@ impl Gateway {
         let change = backends::change(&self.backends(), &config.settings.backends, |backend, before| {
             Backend::new(client.clone(), backend, settings.clone(), metrics, measures.clone(), before)
         });
-        for gone in &change.gone {
-            if !change.backends.iter().any(|backend| backend.name() == gone.name()) {
-                self.0.dependencies.remove(gone.name());
-                measures.remove(gone.name());
-                metrics.forget_dependency(gone.name());
-            }
-        }
         for added in &change.added {
             let shown = Shown { backend: added.clone(), settled: self.0.settled.subscribe() };
             self.0.dependencies.insert(added.name(), shown);
         }
         change.backends.iter().for_each(|backend| backend.limit(&config.resilience));
         *self.0.backends.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.backends);
+        change.gone.iter().for_each(|gone| self.forget(gone));
         if !(change.added.is_empty() && change.gone.is_empty()) {
             self.rebuild();
         }
         change.gone
+    }
+
+    /// Shows this server no more, unless another one has taken its name.
+    fn forget(&self, gone: &Backend) {
+        if !self.backends().iter().any(|backend| backend.name() == gone.name()) {
+            self.0.dependencies.remove(gone.name());
+            self.0.measures.remove(gone.name());
+            self.0.metrics.forget_dependency(gone.name());
+        }
     }
 
     fn backends(&self) -> Arc<Vec<Arc<Backend>>> {

@@ -1,7 +1,7 @@
 //! Servers that come, go and move while the gateway runs, because its file says so.
 
 use crate::bench::Bench;
-use crate::stage::{Running, call, client, forgetful, gateway, health, modern, names, settings, until};
+use crate::stage::{Running, call, forgetful, gateway, health, metrics_of, modern, names, settings, until};
 use crate::{server_of, text_of};
 use mcp_system_config::OrchestratorSettings;
 use mcp_system_kit::{Overrides, Reloaded};
@@ -65,8 +65,7 @@ async fn a_server_comes_and_goes_without_the_others_noticing() {
     assert!(call(&gateway, "fresh").await["error"]["message"].as_str().expect("unknown").contains("fresh"));
     let (_, report) = health(&gateway).await;
     assert_eq!(report["dependencies"].as_object().expect("named").keys().collect::<Vec<_>>(), ["stays"]);
-    let metrics = client().get(format!("http://{}/metrics", gateway.address)).send().await.expect("answered");
-    let metrics = metrics.text().await.expect("text");
+    let metrics = metrics_of(&gateway).await;
     assert!(
         !metrics.contains("backend_up{backend=\"new\"}") && metrics.contains("backend_up{backend=\"stays\"}")
     );

@@ -151,6 +151,12 @@ pub(crate) async fn health(running: &Running) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.expect("JSON"))
 }
 
+pub(crate) async fn metrics_of(running: &Running) -> String {
+    let response =
+        client().get(format!("http://{}/metrics", running.address)).send().await.expect("answered");
+    response.text().await.expect("text")
+}
+
 /// Waits for something to become true.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(15);

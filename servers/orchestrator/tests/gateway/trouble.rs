@@ -2,8 +2,8 @@
 
 use crate::bench::Bench;
 use crate::stage::{
-    bound, call, client, connect, eras, forgetful, gateway, health, modern, mute, names, nowhere, sessions,
-    settings, until,
+    bound, call, connect, eras, forgetful, gateway, health, metrics_of, modern, mute, names, nowhere,
+    sessions, settings, until,
 };
 use crate::{server_of, text_of};
 use rmcp::model::CallToolRequestParams;
@@ -179,10 +179,11 @@ async fn after_failures_in_a_row_calls_fail_at_once_until_the_server_answers() {
     let (_, report) = health(&gateway).await;
     assert_eq!(report["metrics"]["circuit_breaker_state"], "open");
     assert_eq!(report["dependencies"]["shaky"]["circuit_breaker_state"], "open");
-    let metrics = client().get(format!("http://{}/metrics", gateway.address)).send().await.expect("answered");
-    let metrics = metrics.text().await.expect("text");
+    // A failed call only asks for a look at the server, which is taken beside it.
+    let down = "mcp_orchestrator_backend_up{backend=\"shaky\"} 0";
+    until("it is shown as down", || async { metrics_of(&gateway).await.contains(down) }).await;
+    let metrics = metrics_of(&gateway).await;
     for line in [
-        "mcp_orchestrator_backend_up{backend=\"shaky\"} 0",
         "mcp_orchestrator_backend_calls_total{backend=\"shaky\",status=\"unreachable\"} 2",
         "mcp_orchestrator_backend_calls_total{backend=\"shaky\",status=\"refused\"} 1",
         "mcp_orchestrator_dependency_circuit_breaker_state{dependency=\"shaky\"} 2",
