@@ -18,7 +18,7 @@ use mcp_system_config::{Resilience, ToolsSettings};
 use mcp_system_kit::breaker::State;
 use mcp_system_kit::guarded::Guarded;
 use mcp_system_kit::{Dependencies, Dependency, Metrics};
-use mcp_system_user_tools::{Compiled, Finding, compile};
+use mcp_system_user_tools::{Compiled, Finding, Texts, compile};
 use prometheus::IntGaugeVec;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,7 @@ pub(crate) struct Stock {
 struct Held {
     databases: Arc<Databases>,
     files: Option<Arc<Files>>,
+    documents: Arc<Texts>,
     declared: usize,
     findings: Vec<Finding>,
     /// Servers elsewhere that the settings name: their guards are all that is known of them.
@@ -82,9 +83,10 @@ impl Stock {
     /// All tools that these settings give. What is wrong with a setting leaves out the tools that need it, and is
     /// told in log, health and metrics.
     pub(crate) fn registry(&self, settings: &ToolsSettings) -> anyhow::Result<Registry> {
-        let Compiled { tools, databases: locations, web_search, mut findings } =
-            compile(settings, &|path| Some(std::fs::read_to_string(path).map_err(|error| error.to_string())));
         let before = self.lock().clone();
+        let read = |path: &str| Some(std::fs::read_to_string(path).map_err(|error| error.to_string()));
+        let Compiled { tools, databases: locations, documents, web_search, mut findings } =
+            compile(settings, &read, &before.documents);
         self.store.resize(settings.cache.max_entries);
         let mut databases = Databases::default();
         for database in &settings.databases {
@@ -121,7 +123,8 @@ impl Stock {
         self.guards.keep(|name| {
             name == guards::CACHE || elsewhere.contains(&name) || kept.iter().any(|kept| kept == name)
         });
-        *self.lock() = Held { databases, files, declared, findings, elsewhere };
+        *self.lock() =
+            Held { databases, files, documents: Arc::new(documents), declared, findings, elsewhere };
         Ok(registry)
     }
 

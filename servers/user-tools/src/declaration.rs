@@ -1,11 +1,12 @@
 //! One declaration into the tools that it makes.
 
 use crate::arguments::Arguments;
+use crate::findings::{Files, Texts};
 use crate::http::RequestTemplate;
 use crate::openapi::{self, Operation};
 use crate::request::{Bounds, Request};
 use crate::sql::{Dialect, Statement};
-use mcp_system_config::{Method, UserTool};
+use mcp_system_config::{Method, OpenApiTools, UserTool};
 use serde_json::{Map, Value};
 
 /// A tool that can run.
@@ -96,6 +97,8 @@ pub(crate) struct Given {
     pub(crate) tools: Vec<Declared>,
     /// The tool that is wrong and why.
     pub(crate) problems: Vec<(String, String)>,
+    /// The file that the tools were made of, and its text.
+    pub(crate) document: Option<(String, String)>,
 }
 
 /// What is known beyond the declaration itself.
@@ -103,14 +106,16 @@ pub(crate) struct Around<'a> {
     /// The dialect of a database, by its name.
     pub(crate) dialect: &'a dyn Fn(&str) -> Result<Dialect, String>,
     /// The text of a file; `None` where files cannot be read.
-    pub(crate) file: &'a dyn Fn(&str) -> Option<Result<String, String>>,
+    pub(crate) file: &'a Files<'a>,
+    /// What tools were made of before.
+    pub(crate) before: &'a Texts,
 }
 
 /// Makes tools of a declaration.
 pub(crate) fn declare(tool: &UserTool, around: &Around<'_>) -> Given {
     match made(tool, around) {
         Ok(given) => given,
-        Err(problem) => Given { tools: Vec::new(), problems: vec![(tool.name.clone(), problem)] },
+        Err(problem) => Given { problems: vec![(tool.name.clone(), problem)], ..Given::default() },
     }
 }
 
@@ -124,15 +129,11 @@ fn made(tool: &UserTool, around: &Around<'_>) -> Result<Given, String> {
         if tool.input_schema.is_some() {
             return Err("inputSchema: an OpenAPI document brings its own; leave it out".into());
         }
-        let text = match (&open_api.document, &open_api.file) {
-            (Some(text), None) => text.clone(),
-            (None, Some(path)) => match (around.file)(path) {
-                Some(text) => text.map_err(|error| format!("openApi.file: {path}: {error}"))?,
-                None => return Ok(Given::default()),
-            },
-            _ => return Err("openApi: either document or file is needed, and not both".into()),
+        return match (&open_api.document, &open_api.file) {
+            (Some(text), None) => of_document(tool, open_api, text),
+            (None, Some(path)) => of_file(tool, open_api, path, around),
+            _ => Err("openApi: either document or file is needed, and not both".into()),
         };
-        return openapi::tools(tool, open_api, &text).map_err(|error| format!("openApi: {error}"));
     }
     if tool.description.trim().is_empty() {
         return Err("description: say what it does and when to use it; a model chooses by that".into());
@@ -165,7 +166,31 @@ fn made(tool: &UserTool, around: &Around<'_>) -> Result<Given, String> {
         input_schema: arguments.schema().clone(),
         action,
     };
-    Ok(Given { tools: vec![declared], problems: Vec::new() })
+    Ok(Given { tools: vec![declared], ..Given::default() })
+}
+
+fn of_document(tool: &UserTool, settings: &OpenApiTools, text: &str) -> Result<Given, String> {
+    openapi::tools(tool, settings, text).map_err(|error| format!("openApi: {error}"))
+}
+
+/// The tools of a document that is a file; of what it was before, when it has become unusable.
+fn of_file(
+    tool: &UserTool,
+    settings: &OpenApiTools,
+    path: &str,
+    around: &Around<'_>,
+) -> Result<Given, String> {
+    let Some(text) = (around.file)(path) else { return Ok(Given::default()) };
+    let of = |text: String| {
+        let given = of_document(tool, settings, &text)?;
+        Ok(Given { document: Some((path.to_owned(), text)), ..given })
+    };
+    text.map_err(|error| format!("openApi.file: {path}: {error}")).and_then(of).or_else(|problem: String| {
+        let before = around.before.get(&(tool.name.clone(), path.to_owned())).cloned();
+        let Some(Ok(mut given)) = before.map(of) else { return Err(problem) };
+        given.problems.push((tool.name.clone(), format!("{problem}; its tools stay as they were")));
+        Ok(given)
+    })
 }
 
 fn check_name(what: &str, name: &str, signs: &str) -> Result<(), String> {

@@ -54,6 +54,9 @@ impl fmt::Display for Finding {
 /// How the text of a file is read; `None` where files cannot be looked at, which leaves them unjudged.
 pub type Files<'a> = dyn Fn(&str) -> Option<Result<String, String>> + 'a;
 
+/// The texts of OpenAPI documents that are files, by the name of the declaration and the path of the file.
+pub type Texts = BTreeMap<(String, String), String>;
+
 /// The tools that settings declare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
@@ -61,6 +64,8 @@ pub struct Compiled {
     pub tools: Vec<Declared>,
     /// The databases that can be asked, by name.
     pub databases: BTreeMap<String, Location>,
+    /// The files that tools were made of.
+    pub documents: Texts,
     /// How the web is searched, when it can be.
     pub web_search: Option<RequestTemplate>,
     /// What is wrong.
@@ -69,11 +74,11 @@ pub struct Compiled {
 
 /// Everything that is wrong in these settings, as far as it can be told without looking at files.
 pub fn findings(settings: &ToolsSettings) -> Vec<Finding> {
-    compile(settings, &|_| None).findings
+    compile(settings, &|_| None, &Texts::new()).findings
 }
 
-/// Makes tools of all declarations.
-pub fn compile(settings: &ToolsSettings, file: &Files<'_>) -> Compiled {
+/// Makes tools of all declarations. What those were made of before stays in force where its file has become unusable.
+pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Compiled {
     let mut findings = Vec::new();
     let mut finding = |path: String, tool: Option<&str>, message: String| {
         findings.push(Finding { path, tool: tool.map(str::to_owned), message });
@@ -121,7 +126,8 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>) -> Compiled {
     }
 
     let dialect = |name: &str| dialect(settings, &databases, name);
-    let around = Around { dialect: &dialect, file };
+    let around = Around { dialect: &dialect, file, before };
+    let mut documents = Texts::new();
     let mut tools: Vec<Declared> = Vec::new();
     let mut names: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
     for user in &settings.user_tools {
@@ -129,6 +135,9 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>) -> Compiled {
         let given = declare(user, &around);
         for (tool, problem) in given.problems {
             finding(path(), Some(&tool), problem);
+        }
+        if let Some((file, text)) = given.document {
+            documents.insert((user.name.clone(), file), text);
         }
         for tool in given.tools {
             if names.insert(tool.name.clone()) {
@@ -140,7 +149,7 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>) -> Compiled {
         }
     }
     tools.sort_by(|a, b| a.name.cmp(&b.name));
-    Compiled { tools, databases, web_search: engine, findings }
+    Compiled { tools, databases, documents, web_search: engine, findings }
 }
 
 fn dialect(
@@ -203,6 +212,10 @@ mod tests {
         serde_yaml::from_str(yaml).expect("settings")
     }
 
+    fn compiled(yaml: &str, file: &Files<'_>) -> Compiled {
+        compile(&settings(yaml), file, &Texts::new())
+    }
+
     const GOOD: &str = "
 databases:
 - {name: shop, url: 'postgres://reader@db/shop'}
@@ -220,7 +233,7 @@ userTools:
 
     #[test]
     fn good_declarations_become_tools() {
-        let compiled = compile(&settings(GOOD), &|_| None);
+        let compiled = compiled(GOOD, &|_| None);
         assert_eq!(compiled.findings, []);
         let names: Vec<_> =
             compiled.tools.iter().map(|tool| (tool.name.as_str(), tool.category.as_str())).collect();
@@ -230,7 +243,7 @@ userTools:
 
     #[test]
     fn nothing_declared_is_nothing_wrong() {
-        assert_eq!(compile(&ToolsSettings::default(), &|_| None), Compiled::default());
+        assert_eq!(compiled("{}", &|_| None), Compiled::default());
     }
 
     #[test]
@@ -247,7 +260,7 @@ userTools:
 - {name: api, openApi: {}}
 - {name: file, openApi: {file: api.yaml}}
 ";
-        let compiled = compile(&settings(&format!("{GOOD}{}", bad.trim_start())), &|path| {
+        let compiled = compiled(&format!("{GOOD}{}", bad.trim_start()), &|path| {
             Some(Err(format!("{path} is not there")))
         });
         let told: Vec<String> = compiled.findings.iter().map(ToString::to_string).collect();
@@ -267,6 +280,35 @@ userTools:
         }
         assert_eq!(told.len(), 10, "{told:#?}");
         assert_eq!(compiled.tools.len(), 2);
+    }
+
+    #[test]
+    fn a_document_that_becomes_unusable_leaves_the_tools_of_the_one_before() {
+        let document = |operation: &str| {
+            Some(Ok(format!(
+                "{{openapi: 3.1.0, servers: [{{url: 'http://a.test'}}], paths: {{/x: {{get: {{operationId: {operation}}}}}}}}}"
+            )))
+        };
+        let tools = |compiled: &Compiled| {
+            compiled.tools.iter().map(|tool| tool.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let declared = "userTools: [{name: api, openApi: {file: api.yaml}}]";
+        let first = compiled(declared, &|_| document("one"));
+        assert_eq!((tools(&first).as_str(), first.findings.len()), ("api_one", 0));
+        for bad in ["{", "paths: {}"] {
+            let read = |_: &str| Some(Ok(bad.to_owned()));
+            let after = compile(&settings(declared), &read, &first.documents);
+            assert_eq!((tools(&after).as_str(), &after.documents), ("api_one", &first.documents));
+            let told = after.findings[0].to_string();
+            assert!(told.starts_with("userTools[api]: openApi: "), "{told}");
+            assert!(told.ends_with("; its tools stay as they were"), "{told}");
+            // It is another file's then, or nobody's.
+            let elsewhere = declared.replace("api.yaml", "other.yaml");
+            assert_eq!(tools(&compile(&settings(&elsewhere), &read, &first.documents)), "");
+        }
+        let after = compile(&settings(declared), &|_| document("two"), &first.documents);
+        assert_eq!((tools(&after).as_str(), after.findings.len()), ("api_two", 0));
+        assert_ne!(after.documents, first.documents);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod template;
 pub use arguments::{Arguments, with_defaults};
 pub use database::Location;
 pub use declaration::{Action, Declared, Effect};
-pub use findings::{BUILT_IN, Compiled, Files, Finding, compile, findings};
+pub use findings::{BUILT_IN, Compiled, Files, Finding, Texts, compile, findings};
 pub use http::RequestTemplate;
 pub use openapi::Operation;
 pub use request::{Bounds, Header, Request, base, shown};

@@ -139,6 +139,31 @@ async fn a_document_makes_a_tool_of_each_operation() {
 }
 
 #[tokio::test]
+async fn a_document_that_becomes_unusable_is_told_and_its_tools_stay() {
+    use mcp_system_kit::Dependency;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("api.yaml");
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    write("{openapi: 3.1.0, servers: [{url: 'http://a.test'}], paths: {/x: {get: {operationId: look}}}}");
+    let yaml = format!("userTools: [{{name: api, openApi: {{file: '{}'}}}}]", file.display());
+    let (first, stock, _) = registry(&yaml);
+    assert!(first.get("api_look").is_some());
+    let settings = serde_yaml::from_str(&yaml).expect("settings");
+    let told = async || stock.dependencies().pop().expect("a part of health").1.check().await;
+    // Twice, since what is in force then was not read just before.
+    for _ in 0..2 {
+        write("openapi: [");
+        assert!(stock.registry(&settings).expect("a registry").get("api_look").is_some());
+        let why = told().await.expect_err("something is wrong");
+        assert!(why.contains("its tools stay as they were"), "{why}");
+    }
+    write("{openapi: 3.1.0, servers: [{url: 'http://a.test'}], paths: {/x: {get: {operationId: see}}}}");
+    let mended = stock.registry(&settings).expect("a registry");
+    assert!(mended.get("api_see").is_some() && mended.get("api_look").is_none());
+    told().await.expect("nothing is wrong");
+}
+
+#[tokio::test]
 async fn a_statement_reads_or_writes_as_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("shop.db");
