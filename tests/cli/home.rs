@@ -5,16 +5,22 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// The supervisor asks a server that answers for its tools twice a minute.
+const DEADLINE: Duration = Duration::from_secs(90);
 const PORTS: u16 = 5;
+
+/// Below the range from which systems choose the ports of outgoing connections.
+const FIRST_PORT: u16 = 10_000;
+const BLOCKS: u16 = 2_000;
+static NEXT_BLOCK: AtomicU16 = AtomicU16::new(0);
 
 /// The binary of the release build.
 pub(crate) fn program() -> String {
@@ -123,6 +129,22 @@ impl Home {
 
     pub(crate) fn state(&self, name: &str) -> String {
         self.server(name)["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How many tools a server has.
+    pub(crate) fn tools(&self, name: &str) -> i64 {
+        self.server(name)["tools"].as_i64().unwrap_or_default()
+    }
+
+    /// Kills the supervisor, and waits until it is gone with all that it held.
+    pub(crate) fn kill_supervisor(&self) {
+        let supervisor = self.report()["supervisor"].as_u64().unwrap().try_into().unwrap();
+        signal(supervisor, Signal::SIGKILL);
+        eventually("the supervisor is gone", || {
+            let output = Command::new("ps").args(["-o", "stat=", "-p", &supervisor.to_string()]).output();
+            let state = String::from_utf8_lossy(&output.unwrap().stdout).trim().to_owned();
+            state.is_empty() || state.starts_with('Z')
+        });
     }
 
     pub(crate) fn pid(&self, name: &str) -> u32 {
@@ -236,11 +258,13 @@ impl Drop for Started {
     }
 }
 
-/// The first of some ports in a row that are free, below those that the system gives to connections.
+/// The first of some ports in a row that are free, another row each time.
 fn free_ports() -> u16 {
-    let random = RandomState::new();
-    (0_u32..10_000)
-        .map(|attempt| 10_000 + u16::try_from(random.hash_one(attempt) % 20_000).unwrap())
+    // Two test runs on one machine begin at different places.
+    let start = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap();
+    (0..BLOCKS)
+        .map(|_| start.wrapping_add(NEXT_BLOCK.fetch_add(1, Ordering::Relaxed)) % BLOCKS)
+        .map(|block| FIRST_PORT + PORTS * block)
         .find(|first| (0..PORTS).all(|index| TcpListener::bind(("127.0.0.1", first + index)).is_ok()))
         .unwrap()
 }

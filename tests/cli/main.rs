@@ -24,7 +24,7 @@ fn a_system_is_started_looked_at_repaired_and_ended() {
     assert_eq!(first["ready"], true);
     assert_eq!(first["readyServers"], "3/3");
     assert_eq!(home.server("memory")["version"], env!("CARGO_PKG_VERSION"));
-    assert!(home.server("orchestrator")["tools"].as_i64().unwrap() > 0);
+    eventually("its tools are told", || home.tools("orchestrator") > 0);
 
     // Once more is harmless: the same processes go on.
     let again = home.run(&["up", "-d"]).succeeds();
@@ -34,7 +34,10 @@ fn a_system_is_started_looked_at_repaired_and_ended() {
     // A server that is killed is back.
     let killed = home.pid("memory");
     signal(killed, Signal::SIGKILL);
-    eventually("memory is back", || home.state("memory") == "ready" && home.pid("memory") != killed);
+    eventually("memory is back", || {
+        let memory = home.server("memory");
+        memory["state"] == "ready" && memory["pid"].as_u64().is_some_and(|pid| pid != u64::from(killed))
+    });
     assert_eq!(home.server("memory")["restarts"], 1);
     assert_eq!(home.pid("tools"), first_pid(&first, "tools"));
     let told = home.run(&["logs", "supervisor"]).succeeds();
@@ -97,12 +100,8 @@ fn a_typo_is_answered_with_the_nearest_name() {
 #[test]
 fn what_a_killed_supervisor_left_behind_is_ended_by_down_and_by_up() {
     let home = Home::new();
-    let kill_supervisor = || {
-        let supervisor = home.report()["supervisor"].as_u64().unwrap();
-        signal(supervisor.try_into().unwrap(), Signal::SIGKILL);
-    };
     home.run(&["up", "-d"]).succeeds();
-    kill_supervisor();
+    home.kill_supervisor();
     eventually("the supervisor is gone", || home.run(&["status"]).fails().contains("was killed"));
     assert_eq!(home.processes().len(), 3, "the servers go on");
     let down = home.run(&["down"]).succeeds();
@@ -112,7 +111,7 @@ fn what_a_killed_supervisor_left_behind_is_ended_by_down_and_by_up() {
     let elsewhere = home.path().join("pids").display().to_string();
     home.with("MCP_PID_DIR", &elsewhere).run(&["up", "-d"]).succeeds();
     let left = home.pid("memory");
-    kill_supervisor();
+    home.kill_supervisor();
     home.run(&["up", "-d"]).succeeds();
     assert_ne!(home.pid("memory"), left);
     assert_eq!(home.processes().len(), 4, "three servers and their supervisor: {:?}", home.processes());
@@ -131,15 +130,16 @@ fn a_changed_file_changes_just_what_differs() {
     home.run(&["up", "-d", "-f", &file]).succeeds();
     let (memory, tools, orchestrator) = (home.pid("memory"), home.pid("tools"), home.pid("orchestrator"));
 
-    let offered = || home.server("orchestrator")["tools"].as_i64().unwrap_or_default();
-    let before = offered();
+    let offered = || home.tools("orchestrator");
+    let before = home.tools("memory") + home.tools("tools");
+    eventually("the orchestrator offers the tools of both", || before > 0 && offered() == before);
 
     // A server behind it reaches the orchestrator that runs.
     home.file(&extra);
     let up = home.run(&["up", "-d", "-f", &file]).succeeds();
     assert!(up.contains("started: more") && up.contains("given new settings: orchestrator"), "{up}");
     assert_eq!(home.state("more"), "ready");
-    let more = home.server("more")["tools"].as_i64().unwrap();
+    let more = home.tools("more");
     assert!(more > 0);
     eventually("the orchestrator offers the tools of the new server as well", || offered() == before + more);
     assert_eq!((home.pid("memory"), home.pid("tools")), (memory, tools));
@@ -409,7 +409,7 @@ fn an_image_runs_in_a_container_which_is_ended_by_its_name() {
 
     // Left behind by a killed supervisor, it is found by its name as well.
     let packed = home.pid("packed");
-    signal(home.report()["supervisor"].as_u64().unwrap().try_into().unwrap(), Signal::SIGKILL);
+    home.kill_supervisor();
     home.run(&["up", "-d", "-f", &file]).succeeds();
     assert_ne!(home.pid("packed"), packed);
     home.run(&["down"]).succeeds();

@@ -32,7 +32,7 @@ impl Fixture for Serving {
 fn talks_to_a_real_server(sdk: Sdk, era: Era) -> Result<()> {
     let clients = clients()?;
     SERVER.with(|server| {
-        let long = json!({"duration": 0.4, "steps": 2});
+        let long = json!({"duration": 1, "steps": 2});
         let steps = [
             Step::list_tools("tools"),
             Step::together(vec![

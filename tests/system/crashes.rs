@@ -70,28 +70,36 @@ fn agent(writer: usize) -> String {
 /// Stores from all writers at once, and kills the server when so many more were acknowledged.
 fn store_until_killed(server: &Single, known: &mut [Known], enough: usize) -> Result<()> {
     let place = Place::of(&server.url())?;
-    let count = AtomicUsize::new(0);
+    let clients: Vec<Client> = known.iter().map(|_| Client::http(&place)).collect::<Result<_>>()?;
+    let counts: Vec<AtomicUsize> = known.iter().map(|_| AtomicUsize::new(0)).collect();
+    let stored = || counts.iter().map(|count| count.load(Ordering::SeqCst)).sum::<usize>();
     std::thread::scope(|scope| {
-        let (place, count) = (&place, &count);
-        let writers: Vec<_> = known
-            .iter_mut()
-            .enumerate()
-            .map(|(writer, known)| scope.spawn(move || store_until_it_fails(place, writer, known, count)))
+        let writers: Vec<_> = (known.iter_mut().zip(clients).zip(&counts).enumerate())
+            .map(|(writer, ((known, client), count))| {
+                scope.spawn(move || store_until_it_fails(client, writer, known, count))
+            })
             .collect();
         let started = Instant::now();
-        while count.load(Ordering::SeqCst) < enough && started.elapsed() < Duration::from_secs(20) {
+        // Each has stored something, or there is nothing to be found of it.
+        while (stored() < enough || counts.iter().any(|count| count.load(Ordering::SeqCst) == 0))
+            && started.elapsed() < Duration::from_secs(20)
+        {
             std::thread::sleep(Duration::from_micros(200));
         }
         server.kill()?;
         writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
     })?;
-    let stored = count.into_inner();
+    let stored = stored();
     ensure!(stored >= enough, "only {stored} stores were acknowledged in 20 s");
     Ok(())
 }
 
-fn store_until_it_fails(place: &Place, writer: usize, known: &mut Known, count: &AtomicUsize) -> Result<()> {
-    let mut client = Client::http(place)?;
+fn store_until_it_fails(
+    mut client: Client,
+    writer: usize,
+    known: &mut Known,
+    count: &AtomicUsize,
+) -> Result<()> {
     while known.acknowledged.len() + known.unanswered < OF_ONE_AGENT {
         let number = known.acknowledged.len() + known.unanswered;
         let content = format!("crane {number} of {} in the harbour", agent(writer));

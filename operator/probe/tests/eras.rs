@@ -9,7 +9,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A server with five tools on two pages.
 #[derive(Clone)]
@@ -127,7 +127,7 @@ async fn nobody_at_home_is_told_at_once() {
     let started = Instant::now();
     let answer = answer("http://127.0.0.1:9/mcp").await;
     assert!(answer.answered.is_err());
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < DEADLINE / 2);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub fn redis() -> Result<Database> {
     std::os::unix::fs::symlink(program, &server).context("cannot link redis-server")?;
     let mut command = Command::new(&server);
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
-    command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(folder.path());
+    command.args(["--appendonly", "yes", "--appendfsync", "no", "--dir"]).arg(folder.path());
     let program = Program {
         name: "redis",
         command,

@@ -1,6 +1,7 @@
 //! Two operators, of which one writes.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -50,6 +51,8 @@ fn takes_over() -> Result<()> {
         let first = holder(site)?;
         // Not killed: it would be back at once, and run for the lease itself.
         let process = Halted::new(process_of(&first)?)?;
+        // What it had sent by then is written down by then.
+        std::thread::sleep(Duration::from_secs(1));
         let start = site.audit_position()?;
         // Written by nobody until the lease has run out.
         site.apply(&system("after", "{servers: {memory: {enabled: false}}}"))?;

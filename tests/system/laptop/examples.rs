@@ -9,7 +9,7 @@ use mcp_system_tests::laptop::{Laptop, Setup};
 use mcp_system_tests::ports::free_port;
 use serde_json::json;
 
-use super::with;
+use super::{until_offered, with};
 use crate::group::{Scenario, same};
 use crate::parts::{OWN_TOOLS, clients};
 
@@ -199,6 +199,7 @@ fn extra_servers() -> Result<()> {
             [("everything-process", "everything-process_echo"), ("elsewhere", "elsewhere_echo")]
         {
             same("the state of a server", &status.server(server)?.state, "ready")?;
+            until_offered(system, tool)?;
             let steps = [Step::call("echo", tool, json!({"message": server}))];
             let answers = clients.run(Sdk::Python, Era::Modern, status.url()?, &steps)?;
             same("an echo", &answers.of("echo")?.text()?, &format!("Echo: {server}"))?;

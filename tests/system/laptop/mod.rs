@@ -5,8 +5,11 @@ mod examples;
 mod extra;
 mod failures;
 
-use anyhow::{Result, anyhow};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
 use mcp_system_tests::laptop::Laptop;
+use mcp_system_tests::wire::{Client, Place};
 
 use crate::group::{Ending, Fixture, Group, story};
 
@@ -20,6 +23,18 @@ impl Fixture for Laptop {
     fn end(self) -> Result<()> {
         self.down()
     }
+}
+
+/// Waits until a system offers a tool. A server that was slow to start is ready a little before the orchestrator looks at
+/// it again.
+fn until_offered(system: &Laptop, tool: &str) -> Result<()> {
+    let place = Place::of(system.status()?.url()?)?;
+    let started = Instant::now();
+    while !Client::http(&place)?.tools()?.iter().any(|offered| offered == tool) {
+        ensure!(started.elapsed() < Duration::from_secs(30), "{tool} is never offered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// Uses a system, and shows its logs when that fails.

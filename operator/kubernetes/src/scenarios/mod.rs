@@ -280,7 +280,7 @@ async fn what_is_left_of_an_earlier_system_is_waited_for() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_not_sent_again_at_once() {
     let scene = Scene::new(memory_only());
     scene.api.refuse(Kind::Service, "demo-memory", Some((422, "port is taken\n(a long difference)")));

@@ -18,7 +18,8 @@ pub(crate) struct Demo(Arc<Seen>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Calls of `wait` that ran to their end, and that were given up.
+    /// Calls of `wait` that began, that ran to their end, and that were given up.
+    pub(crate) began: AtomicUsize,
     pub(crate) finished: AtomicUsize,
     pub(crate) dropped: AtomicUsize,
     /// Makes `tools/list` fail.
@@ -112,6 +113,7 @@ impl ServerHandler for Demo {
                 "done".to_owned()
             }
             "wait" => {
+                self.0.began.fetch_add(1, Ordering::SeqCst);
                 let mut call = Dropped(self.0.clone(), false);
                 let milliseconds =
                     argument("milliseconds").and_then(|value| value.as_u64()).unwrap_or(60_000);

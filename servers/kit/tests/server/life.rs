@@ -69,9 +69,10 @@ async fn metrics_name_known_tools_only() {
 #[tokio::test]
 async fn a_call_ends_when_its_client_goes() {
     let server = start(settings(), |server| server).await;
-    let request = server.call("wait", &json!({})).timeout(Duration::from_millis(100));
-    assert!(request.send().await.expect_err("given up").is_timeout());
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let call = tokio::spawn(server.call("wait", &json!({})).send());
+    server.until_waiting(1).await;
+    call.abort();
+    let deadline = Instant::now() + Duration::from_secs(30);
     while server.demo.seen().dropped.load(Ordering::SeqCst) == 0 {
         assert!(Instant::now() < deadline, "the call goes on without its client");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -83,8 +84,8 @@ async fn a_call_ends_when_its_client_goes() {
 #[tokio::test]
 async fn an_end_drains_then_refuses_then_finishes() {
     let mut config = settings();
-    config.shutdown.drain_seconds = 1;
-    config.shutdown.grace_seconds = 10;
+    config.shutdown.drain_seconds = 3;
+    config.shutdown.grace_seconds = 30;
     let (flushed, flush) = oneshot::channel();
     let server = start(config, |server| {
         server.on_shutdown(async move {
@@ -96,9 +97,9 @@ async fn an_end_drains_then_refuses_then_finishes() {
     server.until("healthy").await;
     let address = server.url.trim_start_matches("http://").to_owned();
     let idle = TcpStream::connect(&address).await.expect("connects");
-    let slow = server.call("wait", &json!({"milliseconds": 1500}));
+    let slow = server.call("wait", &json!({"milliseconds": 3500}));
     let slow = tokio::spawn(async move { slow.send().await.expect("answered").text().await.expect("whole") });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.until_waiting(1).await;
 
     let (started, Running { url, stop, ended, demo }) = (Instant::now(), server);
     stop.send(()).expect("running");
@@ -114,11 +115,14 @@ async fn an_end_drains_then_refuses_then_finishes() {
     assert!(slow.await.expect("joined").contains("waited"));
     ended.await.expect("joined").expect("in order");
     let took = started.elapsed();
-    assert!(
-        took > Duration::from_millis(1300) && took < Duration::from_secs(5),
-        "the idle connection held it: {took:?}"
-    );
-    assert!(TcpStream::connect(&address).await.is_err(), "it still listens");
+    assert!(took >= Duration::from_secs(3), "it did not drain: {took:?}");
+    assert!(took < Duration::from_secs(30), "the idle connection held it: {took:?}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // A process that another test is just starting holds what this one closed.
+    while TcpStream::connect(&address).await.is_ok() {
+        assert!(Instant::now() < deadline, "it still listens");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     flush.await.expect("flushed");
     drop(idle);
 }
@@ -127,7 +131,7 @@ async fn an_end_drains_then_refuses_then_finishes() {
 async fn what_does_not_finish_in_time_is_cut_off_and_told() {
     let server = start(settings(), |server| server).await;
     let slow = tokio::spawn(server.call("wait", &json!({})).send());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.until_waiting(1).await;
     server.stop.send(()).expect("running");
     let error = server.ended.await.expect("joined").expect_err("cut off");
     assert!(error.to_string().contains("1 connections"), "{error}");

@@ -7,9 +7,10 @@ use mcp_system_kit::guarded::{Guarded, Verdict};
 use mcp_system_kit::{Dependency, Metrics, breaker};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -38,6 +39,9 @@ impl MakeWriter<'_> for Lines {
 impl Lines {
     /// Captures for as long as the guard lives. A test's runtime has one thread, so its server logs here as well.
     fn captured() -> (Self, DefaultGuard) {
+        // Of a single subscriber, `tracing` asks the thread that logs first what is wanted, and that may be another test's.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+        LazyLock::force(&ANOTHER);
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(lines.clone())

@@ -21,6 +21,7 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -90,6 +91,15 @@ impl Running {
         let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/mcp", self.url));
         let transport = StreamableHttpClientTransport::with_client(client(), config);
         Listener::default().serve_with_lifecycle(transport, lifecycle).await.expect("connects")
+    }
+
+    /// Waits until as many calls of `wait` are there.
+    async fn until_waiting(&self, calls: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.demo.seen().began.load(Ordering::SeqCst) < calls {
+            assert!(Instant::now() < deadline, "the call never came");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn metrics(&self) -> String {

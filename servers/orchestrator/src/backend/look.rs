@@ -35,7 +35,12 @@ impl Backend {
             self.guarded.heard();
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.failures = if up { 0 } else { state.failures.saturating_add(1) };
+        state.failures = match (up, self.started.elapsed() < EAGER) {
+            (true, _) => 0,
+            // Those of the first moments say nothing of how long it may take.
+            (false, true) => 1,
+            (false, false) => state.failures.saturating_add(1),
+        };
         state.last = Some(result);
         let Some(listed) = listed else {
             if !up {

@@ -267,7 +267,7 @@ async fn connections_that_are_cut_lose_nothing() {
 async fn an_outage_is_told_and_ends_by_itself() {
     let mut server = database("off");
     let mut options = options(server.url());
-    options.patience = Duration::from_secs(1);
+    options.patience = Duration::from_secs(5);
     options.resilience = Resilience {
         failure_threshold: 2,
         recovery_seconds: 1,
@@ -315,7 +315,7 @@ async fn a_pool_that_is_used_up_says_so() {
     let server = database("off");
     let mut options = options(server.url());
     options.pool = Pool { min_size: 1, max_size: 2 };
-    options.patience = Duration::from_secs(1);
+    options.patience = Duration::from_secs(5);
     let store = PostgresStore::open(&options).await.expect("opens");
     let held =
         [store.access.pool.acquire().await.expect("one"), store.access.pool.acquire().await.expect("two")];

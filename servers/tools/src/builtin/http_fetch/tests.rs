@@ -11,7 +11,7 @@ use axum::routing::get;
 use futures::StreamExt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Serves the cases below; returns the port.
@@ -54,11 +54,15 @@ async fn serve() -> u16 {
 
 /// A tool for which every name leads to these addresses.
 fn tool(allowed: &[&str], addresses: &'static [&'static str]) -> HttpFetch {
+    within(30, allowed, addresses)
+}
+
+fn within(timeout_seconds: u32, allowed: &[&str], addresses: &'static [&'static str]) -> HttpFetch {
     let settings = HttpFetchSettings {
         allowed_hosts: allowed.iter().map(|host| (*host).to_owned()).collect(),
         allow_private_addresses: false,
         max_bytes: 1000,
-        timeout_seconds: 1,
+        timeout_seconds,
     };
     let lookup: Lookup = Arc::new(move |_| {
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -102,11 +106,10 @@ async fn what_is_too_large_or_too_slow_is_given_up() {
         let error = fetch(&tool, format!("{base}/{path}")).await.expect_err(path);
         assert!(error.contains("is larger than the 1000 bytes"), "{error}");
     }
+    let hasty = within(1, &["127.0.0.1"], &[]);
     for path in ["slow", "silent"] {
-        let started = Instant::now();
-        let error = fetch(&tool, format!("{base}/{path}")).await.expect_err(path);
+        let error = fetch(&hasty, format!("{base}/{path}")).await.expect_err(path);
         assert!(error.contains("within 1 seconds"), "{path}: {error}");
-        assert!(started.elapsed() < Duration::from_secs(3));
     }
 }
 
