@@ -1,6 +1,6 @@
 //! A server's life: its health, its measures, its end.
 
-use super::{Running, client, start};
+use super::{Running, client, counted, start};
 use crate::demo::settings;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -70,13 +70,9 @@ async fn metrics_name_known_tools_only() {
 async fn a_call_ends_when_its_client_goes() {
     let server = start(settings(), |server| server).await;
     let call = tokio::spawn(server.call("wait", &json!({})).send());
-    server.until_waiting(1).await;
+    counted(&server.demo.seen().began, "the call never came").await;
     call.abort();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while server.demo.seen().dropped.load(Ordering::SeqCst) == 0 {
-        assert!(Instant::now() < deadline, "the call goes on without its client");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    counted(&server.demo.seen().dropped, "the call goes on without its client").await;
     let counted = server.metrics().await;
     assert!(counted.contains("method=\"tools/call\",status=\"cancelled\",tool=\"wait\"} 1"), "{counted}");
 }
@@ -99,7 +95,7 @@ async fn an_end_drains_then_refuses_then_finishes() {
     let idle = TcpStream::connect(&address).await.expect("connects");
     let slow = server.call("wait", &json!({"milliseconds": 3500}));
     let slow = tokio::spawn(async move { slow.send().await.expect("answered").text().await.expect("whole") });
-    server.until_waiting(1).await;
+    counted(&server.demo.seen().began, "the call never came").await;
 
     let (started, Running { url, stop, ended, demo }) = (Instant::now(), server);
     stop.send(()).expect("running");
@@ -131,7 +127,7 @@ async fn an_end_drains_then_refuses_then_finishes() {
 async fn what_does_not_finish_in_time_is_cut_off_and_told() {
     let server = start(settings(), |server| server).await;
     let slow = tokio::spawn(server.call("wait", &json!({})).send());
-    server.until_waiting(1).await;
+    counted(&server.demo.seen().began, "the call never came").await;
     server.stop.send(()).expect("running");
     let error = server.ended.await.expect("joined").expect_err("cut off");
     assert!(error.to_string().contains("1 connections"), "{error}");

@@ -21,7 +21,7 @@ use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -93,15 +93,6 @@ impl Running {
         Listener::default().serve_with_lifecycle(transport, lifecycle).await.expect("connects")
     }
 
-    /// Waits until as many calls of `wait` are there.
-    async fn until_waiting(&self, calls: usize) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.demo.seen().began.load(Ordering::SeqCst) < calls {
-            assert!(Instant::now() < deadline, "the call never came");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
     async fn metrics(&self) -> String {
         client()
             .get(format!("{}/metrics", self.url))
@@ -111,6 +102,15 @@ impl Running {
             .text()
             .await
             .expect("text")
+    }
+}
+
+/// Waits until something was counted, or complains.
+async fn counted(counter: &AtomicUsize, complaint: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while counter.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < deadline, "{complaint}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
