@@ -65,6 +65,7 @@ pub async fn all<S: Store>(empty: impl AsyncFn() -> S) {
     histories_are_read_backwards(&empty().await).await;
     sessions_end(&empty().await).await;
     every_change_is_told_once_and_in_order(&empty().await).await;
+    what_is_read_together_is_what_is_read_one_by_one(&empty().await).await;
     a_change_made_of_an_old_state_is_refused(&empty().await).await;
     what_is_put_away_comes_back(&empty().await).await;
     vectors_belong_to_a_text_and_a_model(&empty().await).await;
@@ -330,6 +331,32 @@ pub async fn every_change_is_told_once_and_in_order<S: Store>(store: &S) {
     let many = store.get_many(&a, &numbers).await.expect("reads");
     assert_eq!(many.len(), 5);
     assert!(store.get_many(&a, &[fourth.number]).await.expect("reads").is_empty(), "put away");
+}
+
+/// Whatever stands in it.
+pub async fn what_is_read_together_is_what_is_read_one_by_one<S: Store>(store: &S) {
+    let a = scope("a");
+    let odd = "\"quoted\" \\ \u{1}\t\r\n\u{7f} \u{2028} \u{1f980} [1, {}]";
+    let mut drafts: Vec<Draft> = (0..4).map(|number| memory(number, odd)).collect();
+    for (draft, importance) in drafts.iter_mut().zip([0.0, 1.0 / 3.0, 0.1 + 0.2, 1.0]) {
+        draft.entry.content += &draft.entry.id;
+        draft.entry.importance = importance;
+    }
+    drafts[1].entry.context = serde_json::json!({odd: [odd, 0.5, null, {"deep": -3}]}).as_object().cloned();
+    drafts[2].entry.session_id = Some(odd.into());
+    drafts[3].entry.memory_type = odd.into();
+    store_all(store, &a, drafts.clone()).await;
+    let said = store.say(&a, message("s", 7), Moment(100)).await.expect("said");
+    let mut one_by_one = Vec::new();
+    for id in drafts.iter().map(|draft| &draft.entry.id).chain([&said.inserted.id]) {
+        one_by_one.push(store.get(&a, id).await.expect("reads").expect("there"));
+    }
+    let entries: Vec<&Entry> = one_by_one[..4].iter().map(|kept| &kept.entry).collect();
+    assert_eq!(entries, drafts.iter().map(|draft| &draft.entry).collect::<Vec<_>>());
+    let numbers: Vec<u64> = one_by_one.iter().map(|kept| kept.number).collect();
+    let mut together = store.get_many(&a, &numbers).await.expect("reads");
+    together.sort_by_key(|kept| kept.number);
+    assert_eq!(together, one_by_one);
 }
 
 /// Compare and swap.

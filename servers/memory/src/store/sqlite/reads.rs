@@ -1,7 +1,7 @@
 //! The statements that read. Each takes one connection of the readers' pool.
 
 use super::places::Place;
-use super::rows::{self, ENTRY, INDEXED, SESSION};
+use super::rows::{self, ENTRY, INDEXED, SESSION, TOGETHER};
 use crate::model::{
     Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Kind, Page, Scope, Session, Statistics,
 };
@@ -38,7 +38,7 @@ pub(super) async fn get_many(
     }
     // Looked up one after the other; for `number IN (...)` SQLite would make a table of its own first.
     let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-    query.push(ENTRY).push(" FROM (VALUES ");
+    query.push(TOGETHER).push(" FROM (VALUES ");
     let mut list = query.separated(", ");
     for number in numbers {
         list.push("(").push_bind_unseparated(number).push_unseparated(")");
@@ -47,8 +47,8 @@ pub(super) async fn get_many(
         .push(") AS wanted CROSS JOIN entries AS e ON e.number = wanted.column1 WHERE e.archived_at IS NULL");
     // The plus keeps SQLite from an index that begins with the scope: it would go through all of it for a few numbers.
     query.push(" AND +e.scope = ").push_bind(place.scope);
-    let rows = query.build().fetch_all(connection).await?;
-    Ok(rows.iter().map(rows::kept).collect::<Result<_, _>>()?)
+    let row = query.build().fetch_one(connection).await?;
+    Ok(rows::together(row.try_get(0)?)?)
 }
 
 /// The newest entries of a scope.

@@ -32,6 +32,16 @@ async fn it_does_what_every_store_must_do() {
 }
 
 #[tokio::test]
+async fn a_text_does_not_end_at_a_nul() {
+    let (_directory, store) = fresh().await;
+    let draft = memory(1, "before\0after");
+    let inserted = store.insert(&scope("a"), vec![draft.clone()]).await.expect("stored");
+    let together = store.get_many(&scope("a"), &[inserted[0].number]).await.expect("reads");
+    assert_eq!(together[0].entry, draft.entry);
+    assert_eq!(store.get(&scope("a"), "m1").await.expect("reads"), Some(together[0].clone()));
+}
+
+#[tokio::test]
 async fn a_refused_write_takes_none_of_its_neighbours_with_it() {
     let (_directory, store) = fresh().await;
     let store = Arc::new(store);
