@@ -8,17 +8,17 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Tokens that are less alike than this have nothing in common: with 128 dimensions, any two are somewhat alike.
-pub(crate) const FLOOR: f32 = 0.4;
-/// Lists that are kept, of some 1,500 bytes each.
+const FLOOR: f32 = 0.4;
+/// Lists that are kept, of some 750 bytes each.
 const MOST_LISTS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 /// Rows that are compared with one token after the other while they are in the processor's nearest cache.
 const BLOCK: usize = 128;
 
-/// The tokens that are nearer to one than [`FLOOR`], itself among them, and how near.
+/// The tokens that are nearer to one than [`FLOOR`], itself among them, and how near: from 0 at the floor to 255.
 #[derive(Debug, Default)]
 pub(crate) struct Near {
     tokens: Vec<Token>,
-    nearness: Vec<f32>,
+    nearness: Vec<u8>,
 }
 
 impl Near {
@@ -26,7 +26,7 @@ impl Near {
         self.tokens.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, f32)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, u8)> {
         self.tokens.iter().copied().zip(self.nearness.iter().copied())
     }
 }
@@ -64,11 +64,11 @@ fn compare(table: &Table, tokens: &[Token]) -> Vec<Near> {
             let products = &mut products[..rows.len()];
             dots(vector, rows.as_flattened(), products);
             for (at, (product, norm)) in products.iter().zip(norms).enumerate() {
-                let nearness = product * (norm * own);
-                if nearness > FLOOR {
+                let cosine = product * (norm * own);
+                if cosine > FLOOR {
                     // A table has no more rows than a token has numbers.
                     list.tokens.push(Token::try_from(block * BLOCK + at).unwrap_or(Token::MAX));
-                    list.nearness.push(nearness);
+                    list.nearness.push(nearness(cosine));
                 }
             }
         }
@@ -78,6 +78,12 @@ fn compare(table: &Table, tokens: &[Token]) -> Vec<Near> {
         list.nearness.shrink_to_fit();
     }
     lists
+}
+
+/// What a cosine above the floor counts.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is held between 0 and 255")]
+fn nearness(cosine: f32) -> u8 {
+    ((cosine - FLOOR) / (1.0 - FLOOR) * f32::from(u8::MAX)).round().clamp(0.0, 255.0) as u8
 }
 
 #[cfg(test)]
@@ -97,8 +103,8 @@ mod tests {
             let mut next = near.next();
             for (other, row) in (0..).zip(table.rows()) {
                 let cosine = cosine(&table.rows()[usize::from(token)], row);
-                if let Some((_, nearness)) = next.filter(|(at, _)| *at == other) {
-                    assert!((nearness - cosine).abs() < 1e-5 && nearness > FLOOR, "{other}");
+                if let Some((_, found)) = next.filter(|(at, _)| *at == other) {
+                    assert!(found.abs_diff(nearness(cosine)) <= 1 && cosine > FLOOR - 1e-5, "{other}");
                     next = near.next();
                 } else {
                     assert!(cosine < FLOOR + 1e-5, "{other} is missing");

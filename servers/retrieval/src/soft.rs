@@ -1,7 +1,7 @@
 //! The close look: how well each token of a query is met by the token of a text that is nearest to it. Late
 //! interaction in the manner of ColBERT (Khattab, Zaharia 2020) over static vectors, so that it costs a table, not a model.
 
-use crate::near::{self, FLOOR};
+use crate::near;
 use crate::table::Table;
 use crate::wordpiece::Token;
 
@@ -53,7 +53,7 @@ impl Nearness {
                     *row = u16::try_from(values.len() / width).unwrap_or(0);
                     values.resize(values.len() + width, Lanes::default());
                 }
-                values[usize::from(*row) * width + lane / LANES][lane % LANES] = met(near);
+                values[usize::from(*row) * width + lane / LANES][lane % LANES] = near;
             }
         }
         Self { width, rows, values }
@@ -72,12 +72,6 @@ impl Nearness {
         let sum: f32 = query.iter().zip(best).map(|(&(_, weight), met)| weight * f32::from(met)).sum();
         sum / f32::from(u8::MAX)
     }
-}
-
-/// What nearness above the floor counts.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is held between 0 and 255")]
-fn met(nearness: f32) -> u8 {
-    ((nearness - FLOOR) / (1.0 - FLOOR) * f32::from(u8::MAX)).round().clamp(0.0, 255.0) as u8
 }
 
 #[cfg(test)]

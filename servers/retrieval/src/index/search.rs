@@ -12,7 +12,6 @@ use crate::fusion::{self, Best, REACH, Weights};
 use crate::soft::{self, Weighted};
 use crate::vectors::{Probe, Rows, quantised};
 use crate::wordpiece::Token;
-use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::ops::Range;
 
 /// Entries that get the close look.
@@ -85,7 +84,7 @@ impl<A> Index<A> {
         let by_own = sight.look_closely(&tokens, close);
 
         let mut best = Best::new(query.limit);
-        let mut seen = FxHashSet::with_capacity_and_hasher(1024, FxBuildHasher);
+        let mut seen = vec![false; self.keys.len()];
         for (most, slot) in by_own {
             // Whatever stands around here and was not seen is no better than this entry, or got no close look.
             if !best.wants(most.max(least)) {
@@ -94,7 +93,7 @@ impl<A> Index<A> {
             let around = sight.around(slot, FAR, &accepted);
             for place in around.within(REACH) {
                 let slot = around.slots[place];
-                if !seen.insert(slot) {
+                if std::mem::replace(&mut seen[slot as usize], true) {
                     continue;
                 }
                 let score = fusion::own(around.own[place]) + around.surroundings(place);
@@ -167,9 +166,9 @@ struct Sight<'a, A> {
     /// The same for the neural model, where it takes part.
     dense: Option<(Probe<'a>, &'a Rows, Guesses)>,
     /// Of those that got the close look.
-    soft: FxHashMap<u32, f32>,
-    /// What entries have of themselves, where that is known already.
-    own: FxHashMap<u32, f32>,
+    soft: Vec<(u32, f32)>,
+    /// What each entry has of itself, where that is known already; else no number.
+    own: Vec<f32>,
     /// The best value of each kind; that of a kind that takes no part is 1.
     most: Weights,
     /// What each kind counts, divided by its best value.
@@ -191,8 +190,8 @@ impl<'a, A> Sight<'a, A> {
             guesses,
             vector,
             dense: None,
-            soft: FxHashMap::default(),
-            own: FxHashMap::default(),
+            soft: Vec::new(),
+            own: vec![f32::NAN; index.keys.len()],
             most: Weights { lexical: 1.0, vector: 1.0, soft: 1.0, dense: 1.0 },
             weights: Weights::STATIC,
         };
@@ -262,12 +261,11 @@ impl<'a, A> Sight<'a, A> {
     fn look_closely(&mut self, tokens: &[Weighted], close: Vec<(Kinds, u32)>) -> Vec<(f32, u32)> {
         let soft = soft::scores(tokens, close.iter().map(|&(_, slot)| self.index.tokens(slot)));
         self.weights.soft /= highest(&soft).max(f32::MIN_POSITIVE);
-        self.own.reserve(4 * close.len());
         let mut by_own = Vec::with_capacity(close.len());
         for ((kinds, slot), soft) in close.into_iter().zip(soft) {
             let own = kinds.weighted(&self.weights) + soft * self.weights.soft;
-            self.soft.insert(slot, soft);
-            self.own.insert(slot, own);
+            self.soft.push((slot, soft));
+            self.own[slot as usize] = own;
             by_own.push((own, slot));
         }
         by_own.sort_unstable_by(fusion::order);
@@ -291,11 +289,12 @@ impl<'a, A> Sight<'a, A> {
 
     /// What an entry has of itself; nothing where it is not accepted.
     fn own(&mut self, slot: u32, accepted: &impl Fn(u32) -> bool) -> f32 {
-        if let Some(own) = self.own.get(&slot) {
-            return *own;
+        let known = self.own[slot as usize];
+        if !known.is_nan() {
+            return known;
         }
         let own = if accepted(slot) { self.kinds(slot).weighted(&self.weights) } else { 0.0 };
-        self.own.insert(slot, own);
+        self.own[slot as usize] = own;
         own
     }
 
@@ -319,7 +318,7 @@ impl<'a, A> Sight<'a, A> {
 
     fn parts(&self, slot: u32) -> Parts {
         let Kinds { lexical, vector, dense } = self.kinds(slot);
-        let soft = self.soft.get(&slot).copied().unwrap_or(0.0);
+        let soft = self.soft.iter().find(|(looked_at, _)| *looked_at == slot).map_or(0.0, |(_, soft)| *soft);
         Parts {
             lexical: fusion::own(lexical * self.weights.lexical),
             vector: fusion::own(vector.max(0.0) * self.weights.vector),
