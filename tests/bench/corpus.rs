@@ -1,8 +1,10 @@
-//! Text that nobody wrote, with the shape of text that people write: few words are common and most are rare (Zipf),
-//! and what belongs to one session shares its subject. The same numbers give the same text on every machine.
+//! Text that nobody wrote, with the shape of text that people write: English words, of which few are common and most are
+//! rare (Zipf), and what belongs to one session shares its subject. The same numbers give the same text on every machine.
 
 /// Distinct words. English conversations of this size have some 30,000.
 const WORDS: usize = 30_000;
+/// Word pieces, the more common ones first: those that are whole words are the more common words here.
+const PIECES: &str = include_str!("../../servers/retrieval/data/vocabulary.txt");
 /// Memories of one session.
 const SESSION: usize = 20;
 /// Words that a session is about.
@@ -55,7 +57,9 @@ pub(crate) struct Entry {
 impl Corpus {
     pub(crate) fn new() -> Self {
         let mut numbers = Numbers::new(1);
-        let words = (0..WORDS).map(|rank| word(rank, &mut numbers)).collect();
+        let is_word = |piece: &&str| piece.len() > 1 && piece.bytes().all(|byte| byte.is_ascii_lowercase());
+        let common = PIECES.lines().filter(is_word).map(ToOwned::to_owned);
+        let words = common.chain((0..).map(|rank| name(rank, &mut numbers))).take(WORDS).collect();
         let mut total = 0.0;
         let mut shares: Vec<f64> = (1..=WORDS)
             .map(|rank| {
@@ -108,8 +112,8 @@ impl Corpus {
     }
 }
 
-/// A word of this rank: common ones are short. The rank is written in syllables, so that no two are alike.
-fn word(rank: usize, numbers: &mut Numbers) -> String {
+/// A rare word that no dictionary holds, as names are. The rank is written in syllables, so that no two are alike.
+fn name(rank: usize, numbers: &mut Numbers) -> String {
     const ONSETS: [&str; 16] =
         ["b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st"];
     const NUCLEI: [&str; 4] = ["a", "e", "i", "o"];
@@ -124,7 +128,7 @@ fn word(rank: usize, numbers: &mut Numbers) -> String {
             break;
         }
     }
-    // No other word has this rank's syllables, whatever it ends in.
+    // No other name has this rank's syllables, whatever it ends in.
     text + CODAS[numbers.below(4)]
 }
 
