@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufReader, Read};
 use tokio::io::AsyncBufRead;
 
+pub(crate) use writing::checksum;
 pub use writing::{Start, backup, export, export_into};
 
 const FORMAT: &str = "mcp-system-memory";

@@ -146,7 +146,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Takes everything from the embedded store in a directory into the database of the settings, and sees that it is
-/// there. No server may use the directory meanwhile.
+/// there, unless just that was moved there before. No server may use the directory meanwhile.
 ///
 /// # Errors
 /// Where a store cannot be used, or the database does not hold what it was given.
@@ -155,7 +155,7 @@ pub async fn move_to_postgres(config: &ServerConfig<MemorySettings>, data: &Path
         SqliteStore::open(data, &Options::default()).await.context("the embedded store cannot be used")?;
     let moved = match open_postgres(config).await {
         Ok(to) => {
-            let moved = moving::transfer(&from, &to).await;
+            let moved = moving::transfer_once(&from, &to).await;
             to.close().await;
             moved
         }

@@ -1,12 +1,14 @@
 //! The move from one store into another: everything is copied, and then looked for, text by text.
 //!
-//! What the other store holds already, by its id, is left as it is, so a move that broke off is simply repeated. The
-//! first store only loses its place: nothing of it is changed.
+//! What the other store holds already, by its id, is left as it is, so a move that broke off is simply repeated. One that
+//! was complete is noted in the other store: repeated by somebody who does not know of it, it brings back nothing that
+//! was deleted there since. The first store only loses its place: nothing of it is changed.
 
-use crate::backup::{Counts, PAGE};
+use crate::backup::{self, Counts, PAGE};
 use crate::engine;
 use crate::model::{Entry, Scope};
 use crate::moment::Moment;
+use crate::store::postgres::PostgresStore;
 use crate::store::{Onto, Store};
 use anyhow::{Context, bail};
 use mcp_system_config::MOVED_FILE;
@@ -17,7 +19,7 @@ use std::path::Path;
 /// What was moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// What the first store holds; the other one holds all of it.
+    /// What the first store holds; the other one holds all of it, or did after an earlier move.
     pub held: Counts,
     /// What of it was not there before.
     pub new: Counts,
@@ -42,11 +44,22 @@ impl Seal {
     }
 }
 
+/// [`transfer`], unless just what the first store holds was moved before.
+pub async fn transfer_once<F: Store>(from: &F, to: &PostgresStore) -> anyhow::Result<Moved> {
+    let (held, sha256) = backup::checksum(from).await?;
+    if to.was_moved_here(&sha256).await? {
+        return Ok(Moved { held, new: Counts::default() });
+    }
+    let moved = transfer(from, to).await?;
+    to.note_move(&sha256).await?;
+    Ok(moved)
+}
+
 /// Copies everything, and sees that it is there by count and checksum.
 ///
 /// # Errors
 /// Where a store does not work, or the other one does not hold what it was given.
-pub async fn transfer<F: Store, T: Store>(from: &F, to: &T) -> anyhow::Result<Moved> {
+async fn transfer<F: Store, T: Store>(from: &F, to: &T) -> anyhow::Result<Moved> {
     let mut moved = Moved::default();
     let mut last: Option<Scope> = None;
     loop {
@@ -164,9 +177,8 @@ fn complete<'a>(what: &str, mut missing: impl ExactSizeIterator<Item = &'a Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moment::Moment;
     use crate::store::conformance::{memory, message, scope};
-    use crate::store::postgres::{self, PostgresStore};
+    use crate::store::postgres;
     use crate::store::sqlite::{Options, SqliteStore};
     use mcp_system_config::{Pool, Resilience};
     use mcp_system_tests::databases;
@@ -174,6 +186,17 @@ mod tests {
 
     async fn embedded(directory: &Path) -> SqliteStore {
         SqliteStore::open(directory, &Options::default()).await.expect("opens")
+    }
+
+    fn options(url: &str) -> postgres::Options {
+        postgres::Options {
+            url: url.to_owned(),
+            password: None,
+            pool: Pool { min_size: 1, max_size: 6 },
+            patience: Duration::from_mins(1),
+            resilience: Resilience::default(),
+            weaviate: None,
+        }
     }
 
     async fn fill(store: &SqliteStore) {
@@ -192,15 +215,7 @@ mod tests {
         let from = embedded(directory.path()).await;
         fill(&from).await;
         let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
-        let options = postgres::Options {
-            url: database.url().to_owned(),
-            password: None,
-            pool: Pool { min_size: 1, max_size: 6 },
-            patience: Duration::from_mins(1),
-            resilience: Resilience::default(),
-            weaviate: None,
-        };
-        let to = PostgresStore::open(&options).await.expect("opens");
+        let to = PostgresStore::open(&options(database.url())).await.expect("opens");
         let all = Counts { sessions: 2, entries: 1202 };
         assert_eq!(transfer(&from, &to).await.expect("moved"), Moved { held: all, new: all });
         let again = Moved { held: all, new: Counts::default() };
@@ -214,6 +229,27 @@ mod tests {
         sql("UPDATE mcp_memory.entries SET content = 'damaged' WHERE id = 'm8'");
         let told = format!("{:#}", transfer(&from, &to).await.expect_err("damaged"));
         assert!(told.contains("m8") && told.contains("checksum") && told.contains("agent \"a\""), "{told}");
+        to.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_deleted_since_a_move_stays_deleted_when_nobody_knows_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let from = embedded(directory.path()).await;
+        fill(&from).await;
+        let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
+        let to = PostgresStore::open(&options(database.url())).await.expect("opens");
+        let held = Counts { sessions: 2, entries: 1202 };
+        let once = async || transfer_once(&from, &to).await.expect("moved");
+        assert_eq!(once().await, Moved { held, new: held });
+        assert!(to.delete(&scope("a"), "m7").await.expect("deleted"));
+        assert_eq!(once().await, Moved { held, new: Counts::default() });
+        assert_eq!(to.get(&scope("a"), "m7").await.expect("reads"), None);
+
+        // Another move takes along what the first store got since; it cannot tell what was deleted.
+        from.insert(&scope("a"), vec![memory(2000, "later")]).await.expect("stored");
+        let new = Counts { sessions: 0, entries: 2 };
+        assert_eq!(once().await, Moved { held: Counts { entries: 1203, ..held }, new });
         to.close().await;
     }
 

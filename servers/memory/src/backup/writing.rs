@@ -30,7 +30,12 @@ pub async fn export<S: Store>(
     output: impl Write,
     progress: impl FnMut(Counts),
 ) -> anyhow::Result<Counts> {
-    write(store, output, Position::default(), progress).await
+    Ok(write(store, output, Position::default(), progress).await?.0)
+}
+
+/// What a backup would hold, and the SHA-256 that would stand in its last line.
+pub(crate) async fn checksum<S: Store>(store: &S) -> anyhow::Result<(Counts, String)> {
+    write(store, std::io::sink(), Position::default(), |_| ()).await
 }
 
 /// Does that into a file, from its beginning or from where an export broke off. What was changed or deleted between the two
@@ -56,7 +61,7 @@ pub async fn export_into<S: Store>(
     }
     file.set_len(position.bytes).with_context(of_file)?;
     (&*file).seek(SeekFrom::Start(position.bytes)).with_context(of_file)?;
-    let counts = write(store, BufWriter::new(&*file), position, progress).await.with_context(of_file)?;
+    let (counts, _) = write(store, BufWriter::new(&*file), position, progress).await.with_context(of_file)?;
     file.sync_all().with_context(of_file)?;
     Ok(counts)
 }
@@ -170,13 +175,13 @@ async fn place_of<S: Store>(store: &S, scope: &Scope, ids: &VecDeque<String>) ->
     bail!("none of the last {} memories and messages that it holds is in the store any more", ids.len())
 }
 
-/// Writes what follows after a position.
+/// Writes what follows after a position; answers what the whole backup holds, and its SHA-256.
 async fn write<S: Store>(
     store: &S,
     output: impl Write,
     position: Position,
     progress: impl FnMut(Counts),
-) -> anyhow::Result<Counts> {
+) -> anyhow::Result<(Counts, String)> {
     let Position { scope, after, written, .. } = position;
     let mut writing = Writing { store, output, written, progress };
     if writing.written.is_empty() {
@@ -199,9 +204,9 @@ async fn write<S: Store>(
     let counts = writing.written.counts();
     let Counts { sessions, entries } = counts;
     let sha256 = writing.written.sum();
-    writing.line(&Line::End { sessions, entries, sha256 })?;
+    writing.line(&Line::End { sessions, entries, sha256: sha256.clone() })?;
     writing.output.flush().context(CANNOT)?;
-    Ok(counts)
+    Ok((counts, sha256))
 }
 
 const CANNOT: &str = "the backup cannot be written";

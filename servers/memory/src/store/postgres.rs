@@ -212,6 +212,27 @@ impl PostgresStore {
         Logins::new(self.access.pool.clone(), self.access.lives.clone(), url.clone(), password.clone())
     }
 
+    /// Whether all that a backup with this checksum would hold was moved here, at some time.
+    pub async fn was_moved_here(&self, sha256: &str) -> Result<bool, StoreError> {
+        reading!(self, connection => {
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM mcp_memory.moves WHERE sha256 = $1)")
+                .bind(sha256)
+                .fetch_one(connection)
+                .await?
+        })
+    }
+
+    /// Notes that it was.
+    pub async fn note_move(&self, sha256: &str) -> Result<(), StoreError> {
+        // A write that does no harm when it is repeated, as readings are.
+        reading!(self, connection => {
+            sqlx::query("INSERT INTO mcp_memory.moves (sha256) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(sha256)
+                .execute(connection)
+                .await?;
+        })
+    }
+
     /// The entries that Weaviate finds by a vector; `None` where the database does so itself.
     async fn nearest(&self, scope: &Scope, wanted: &Wanted<'_>) -> Result<Option<Vec<i64>>, StoreError> {
         let (Some(elsewhere), Some((model, vector))) = (&self.elsewhere, wanted.dense) else {
