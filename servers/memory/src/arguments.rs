@@ -22,6 +22,8 @@ const RECENCY_WEIGHT: f64 = 0.02;
 const IMPORTANCE_WEIGHT: f64 = 0.05;
 /// The longest id or kind, in bytes.
 const MAX_NAME: usize = 256;
+/// Bytes of a query.
+const MAX_QUERY: usize = 16 << 10;
 /// The longest life of a session: a year.
 const MAX_TTL_HOURS: u32 = 8760;
 
@@ -224,6 +226,7 @@ pub(crate) struct SearchMemories {
     pub agent_id: String,
     /// A question, or words to look for. Memories are found by their words, in any form, and by what they mean; what
     /// stands beside a match in the same session counts too. There are no operators.
+    #[schemars(length(max = 16384))]
     pub query: String,
     /// The most memories to return.
     #[schemars(range(min = 1, max = 200), extend("default" = 10))]
@@ -266,6 +269,7 @@ pub(crate) struct SearchMemoriesCached {
     pub agent_id: String,
     /// A question, or words to look for. Memories are found by their words, in any form, and by what they mean; what
     /// stands beside a match in the same session counts too. There are no operators.
+    #[schemars(length(max = 16384))]
     pub query: String,
     /// The most memories to return.
     #[schemars(range(min = 1, max = 200), extend("default" = 10))]
@@ -402,7 +406,7 @@ impl SearchMemories {
     pub(crate) fn search(self) -> Result<(String, Search), Unusable> {
         let agent_id = name("agent_id", self.agent_id)?;
         let search = Search {
-            query: self.query,
+            query: query(self.query)?,
             limit: limit(self.limit)?,
             filter: Filter {
                 memory_type: optional("memory_type", self.memory_type)?,
@@ -483,6 +487,8 @@ mod tests {
             content("message", "x".repeat(11), LIMITS).expect_err("large").to_string(),
             "message has 11 bytes; this server takes at most 10, so split it"
         );
+        let long = search(json!({"agent_id": "a", "query": "x".repeat(MAX_QUERY + 1)})).expect_err("long");
+        assert_eq!(long, "query has 16385 bytes; the most that can be used is 16384");
         assert!(object("context", json!({"key": "value"}).as_object().cloned(), LIMITS).is_err());
         assert!(fraction("importance", f64::NAN).is_err());
         assert!(ttl_hours(Some(0), LIMITS).is_err());

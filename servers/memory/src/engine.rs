@@ -83,6 +83,10 @@ pub struct Report {
     pub memories: Served,
 }
 
+/// The heaviest entry, and the heaviest answer, that is cached: caches are bounded by how many they hold.
+const HEAVIEST_ENTRY: usize = 64 << 10;
+const HEAVIEST_PAGE: usize = 256 << 10;
+
 /// A search as the cache knows it: in a scope, in a life of the store, at a version.
 type SearchKey = (Scope, u64, u64, String);
 /// An entry as the cache knows it: in a scope, in a life of the store, its number and its own version.
@@ -181,7 +185,8 @@ impl<S: Store> Engine<S> {
         let page = Arc::new(page);
         // The state may have moved on meanwhile: then this answer is newer than its key says, which is no harm
         // within the scope, for whoever asks next has a newer version too. One without its models is not kept.
-        if complete {
+        let weight: usize = page.items.iter().map(|found| found.kept.entry.weight()).sum();
+        if complete && weight <= HEAVIEST_PAGE {
             self.searches.put(key, page.clone(), Instant::now());
         }
         Ok((page, false))
@@ -215,7 +220,9 @@ impl<S: Store> Engine<S> {
         if !missing.is_empty() {
             for kept in self.store.get_many(scope, &missing).await? {
                 let kept = Arc::new(kept);
-                self.memories.put((scope.clone(), life, kept.number, kept.version), kept.clone(), now);
+                if kept.entry.weight() <= HEAVIEST_ENTRY {
+                    self.memories.put((scope.clone(), life, kept.number, kept.version), kept.clone(), now);
+                }
                 found.insert(kept.number, kept);
             }
         }

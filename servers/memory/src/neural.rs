@@ -97,6 +97,10 @@ impl Neural {
     /// When it is not to be had now.
     pub(crate) async fn of_query(&self, query: &str) -> Result<Option<Arc<[f32]>>, Error> {
         let Some(batches) = &self.batches else { return Ok(None) };
+        // It means nothing, and some endpoints refuse it, with all that was asked in the same batch.
+        if query.trim().is_empty() {
+            return Ok(None);
+        }
         let query = query.to_owned();
         if let Some(vector) = self.queries.get(&query, Instant::now()) {
             return Ok(Some(vector));
@@ -129,10 +133,11 @@ impl Neural {
     /// How well each text answers a query, from 0 to 1, in order; `None` without a model for it.
     ///
     /// # Errors
-    /// When the model cannot be run.
+    /// When the model cannot be run, or not in time.
     pub(crate) async fn judge(&self, query: &str, texts: Vec<String>) -> Result<Option<Vec<f32>>, Error> {
         let Some(reranker) = &self.reranker else { return Ok(None) };
-        self.noted(reranker.scores(query.to_owned(), texts).await).map(Some)
+        let asked = tokio::time::timeout(self.patience, reranker.scores(query.to_owned(), texts)).await;
+        self.noted(asked.unwrap_or(Err(Error::Late(self.patience)))).map(Some)
     }
 
     /// Remembers how it went, and logs the first of several failures.

@@ -1,6 +1,6 @@
 //! Single arguments: usable values, or words on what to change.
 
-use super::{DEFAULT_LIMIT, Limits, MAX_LIMIT, MAX_NAME, MAX_TTL_HOURS, Unusable, unusable};
+use super::{DEFAULT_LIMIT, Limits, MAX_LIMIT, MAX_NAME, MAX_QUERY, MAX_TTL_HOURS, Unusable, unusable};
 use crate::engine::Rules;
 use crate::model::Before;
 use crate::moment::Moment;
@@ -31,6 +31,18 @@ pub(crate) fn content(argument: &'static str, text: String, limits: Limits) -> R
         return Err(unusable(argument, "is empty; there is nothing to store"));
     }
     fits(argument, text.len(), limits)?;
+    Ok(text)
+}
+
+/// What to search for: any text, as long as a page or two.
+pub(super) fn query(text: String) -> Result<String, Unusable> {
+    if text.len() > MAX_QUERY {
+        let bytes = text.len();
+        return Err(unusable(
+            "query",
+            format!("has {bytes} bytes; the most that can be used is {MAX_QUERY}"),
+        ));
+    }
     Ok(text)
 }
 

@@ -31,10 +31,11 @@ enum Place {
 }
 
 impl Place {
-    fn read<T>(&self, use_it: impl FnOnce(&Index<Attributes>) -> T) -> T {
+    /// `None` where the index was let go of, since by now its scope counts as too large.
+    fn read<T>(&self, use_it: impl FnOnce(&Index<Attributes>) -> T) -> Option<T> {
         match self {
-            Self::Index(slot) => slot.read(|shelf| use_it(&shelf.index)),
-            Self::Offered(index) => use_it(index),
+            Self::Index(slot) => slot.read(|shelf| (shelf.version > 0).then(|| use_it(&shelf.index))),
+            Self::Offered(index) => Some(use_it(index)),
         }
     }
 }
@@ -58,19 +59,26 @@ impl<S: Store> Engine<S> {
         query.limit = (search.limit as usize).max(neural.candidates());
         query.dense = dense.as_deref().map(<[f32]>::to_vec);
 
-        let place = if let Some(index) = self.offered(scope, &slot, search, &query, &neural).await? {
-            Place::Offered(Box::new(index))
-        } else {
-            self.bring_up(scope, (&slot, version), &neural).await?;
-            Place::Index(slot)
-        };
         let wanted = Wanted::of(&search.filter);
         let weigh = |attributes: &Attributes| weight(attributes, search, now);
-        let hits: Vec<(u64, Hit)> = place.read(|index| {
-            let hits = index.search(&query, |attributes| wanted.accepts(attributes), weigh);
-            let version = |key| index.get(key).map_or(0, |attributes: &Attributes| attributes.version);
-            hits.into_iter().map(|hit| (version(hit.key), hit)).collect()
-        });
+        let hits: Vec<(u64, Hit)> = loop {
+            let place = if let Some(index) = self.offered(scope, &slot, search, &query, &neural).await? {
+                Place::Offered(Box::new(index))
+            } else {
+                self.bring_up(scope, (&slot, version), &neural).await?;
+                Place::Index(slot.clone())
+            };
+            let hits = place.read(|index| {
+                let hits = index.search(&query, |attributes| wanted.accepts(attributes), weigh);
+                let version = |key| index.get(key).map_or(0, |attributes: &Attributes| attributes.version);
+                hits.into_iter().map(|hit| (version(hit.key), hit)).collect()
+            });
+            // Let go of under our eyes: then the store offers. Where it was not, there is nothing.
+            let too_large = slot.size_judgement().is_some_and(|(_, too_large)| too_large);
+            if hits.is_some() || !too_large {
+                break hits.unwrap_or_default();
+            }
+        };
         let places: Vec<(u64, u64)> = hits.iter().map(|(version, hit)| (hit.key, *version)).collect();
         let kept = self.entries(scope, &places).await?;
         let mut found: Vec<Found> = hits

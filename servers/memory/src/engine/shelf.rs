@@ -76,18 +76,24 @@ pub(super) async fn pull<S: Store>(
             Changes::Next(changes) => changes,
         };
         let Some(last) = changes.last() else { return Ok(()) };
-        version = last.version();
+        let (before, now) = (version, last.version());
         let complete = changes.len() < PAGE as usize;
         let steps = analysed(store, scope, changes).await?;
-        slot.write(|shelf| {
-            for step in steps {
-                apply(&mut shelf.index, step);
+        let follows = slot.write(|shelf| {
+            // Not if it was emptied meanwhile, which takes nobody's turn.
+            let follows = shelf.version == before;
+            if follows {
+                for step in steps {
+                    apply(&mut shelf.index, step);
+                }
+                shelf.version = now;
             }
-            shelf.version = version;
+            follows
         });
-        if complete {
+        if follows && complete {
             return Ok(());
         }
+        version = if follows { now } else { 0 };
     }
 }
 
