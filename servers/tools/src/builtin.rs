@@ -42,7 +42,7 @@ const CACHE: Category = Category { name: "cache", description: "Keep values for 
 /// Databases.
 const DATABASE: Category = Category { name: "database", description: "Read databases with SQL." };
 /// The web.
-const NETWORK: Category = Category { name: "network", description: "Reach other servers." };
+const HTTP: Category = Category { name: "http", description: "Reach other servers." };
 /// Files and the web, by words.
 const SEARCH: Category = Category { name: "search", description: "Find files and pages by words." };
 /// The machine.

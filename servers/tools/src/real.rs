@@ -132,6 +132,9 @@ async fn postgresql_is_only_read_and_within_bounds() {
         ("SELECT nextval('counter')", "nextval is not allowed"),
         ("SELECT pg_read_file('/etc/passwd')", "pg_read_file is not allowed"),
         ("SELECT 1; DELETE FROM things", "more than one statement"),
+        // PostgreSQL ends such a comment there, and takes the second string for more of the first.
+        ("SELECT 1 --\r, set_config('a.b', 'c', true)", "set_config is not allowed"),
+        ("SELECT E'a'\n'\\' || set_config('a.b', 'c', true) --'", "write them as one"),
         ("SELECT pg_sleep(10)", "took longer than 2 seconds"),
         ("SELECT count(*) FROM generate_series(1, 1000000000)", "took longer than 2 seconds"),
         ("SELECT nothing", "column \"nothing\" does not exist (SQLSTATE 42703)"),
@@ -143,7 +146,21 @@ async fn postgresql_is_only_read_and_within_bounds() {
         let many = query(&registry, "SELECT generate_series(1, 10000000)").await.expect("read");
         assert_eq!((&many["row_count"], &many["truncated"]), (&json!(100), &json!("rows")));
     }
+    let wide = query(&registry, "SELECT repeat('x', 50000000)").await.expect("read");
+    assert_eq!((&wide["row_count"], &wide["truncated"]), (&json!(0), &json!("bytes")));
     assert_eq!(sql(database.url(), "SELECT count(*) FROM things").expect("asked"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_no_connection_left_is_no_broken_one() {
+    let (_database, shop) = shop();
+    let registry = registry(json!({"databases": [shop]}));
+    let slow = (0..20).map(|_| query(&registry, "SELECT count(*) FROM generate_series(1, 1000000000)"));
+    let answers = futures::future::join_all(slow).await;
+    let told =
+        |part: &str| answers.iter().filter(|it| it.as_ref().is_err_and(|it| it.contains(part))).count();
+    assert!(told("connections are in use") >= 5, "{answers:?}");
+    query(&registry, "SELECT 1").await.expect("the breaker did not open");
 }
 
 #[tokio::test(flavor = "multi_thread")]

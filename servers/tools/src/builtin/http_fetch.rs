@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::NETWORK;
+use super::HTTP;
 use crate::outbound::{Answer, Clients, Outbound};
 use crate::tool::{About, Call, Effect, Failure, Tool};
 use anyhow::Context;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub(super) const ABOUT: About = About {
     name: "http_fetch",
     title: "Fetch a document from the web",
-    category: NETWORK,
+    category: HTTP,
     description: "Get a document by its http or https address, from the hosts that this server's operator \
                   allows. Text comes as text, anything else as base64. Redirects are followed as long as \
                   they stay on allowed hosts.",

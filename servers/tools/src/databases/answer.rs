@@ -65,30 +65,38 @@ impl Collector {
         Self { answer: Answer::default(), bounds, bytes: 0 }
     }
 
-    /// Takes a row; says whether there is room for more.
-    fn push(&mut self, row: Vec<Value>) -> bool {
-        let bytes: usize = row.iter().map(weight).sum();
+    /// Takes a row, unless what the database sent for it is too much already; says whether there is room for more.
+    fn push(&mut self, sent: usize, row: impl FnOnce() -> Vec<Value>) -> bool {
         self.answer.truncated = if self.answer.rows.len() >= self.bounds.max_rows {
             Some(Truncated::Rows)
-        } else if self.bytes + bytes > self.bounds.max_bytes {
+        } else if sent > self.bounds.max_bytes {
             Some(Truncated::Bytes)
         } else {
-            self.bytes += bytes;
-            self.answer.rows.push(row);
-            self.answer.row_count += 1;
-            None
+            self.keep(row())
         };
         self.answer.truncated.is_none()
+    }
+
+    fn keep(&mut self, row: Vec<Value>) -> Option<Truncated> {
+        let bytes: usize = row.iter().map(weight).sum();
+        if self.bytes + bytes > self.bounds.max_bytes {
+            return Some(Truncated::Bytes);
+        }
+        self.bytes += bytes;
+        self.answer.rows.push(row);
+        self.answer.row_count += 1;
+        None
     }
 }
 
 /// What a statement brings, up to the bounds: how many rows it wrote, or a row. One that writes is carried on to its end,
-/// whatever comes of its rows: only then is all of it done.
+/// whatever comes of its rows: only then is all of it done. `sent` tells the bytes of a row as the database sent it.
 pub(super) async fn collected<Row>(
     found: impl Stream<Item = Result<Either<u64, Row>, sqlx::Error>>,
     write: bool,
     bounds: Bounds,
     columns: impl Fn(&Row) -> Vec<Column>,
+    sent: impl Fn(&Row) -> usize,
     values: impl Fn(&Row) -> Vec<Value>,
 ) -> Result<Answer, sqlx::Error> {
     let mut found = std::pin::pin!(found);
@@ -101,7 +109,7 @@ pub(super) async fn collected<Row>(
                 if collector.answer.columns.is_empty() {
                     collector.answer.columns = columns(&row);
                 }
-                if !collector.push(values(&row)) && !write {
+                if !collector.push(sent(&row), || values(&row)) && !write {
                     break;
                 }
             }
@@ -139,12 +147,17 @@ mod tests {
     #[test]
     fn rows_and_bytes_are_bounded() {
         let mut collector = Collector::new(Bounds { max_rows: 2, max_bytes: 100, seconds: 1 });
-        assert!(collector.push(vec![json!(1)]) && collector.push(vec![json!(2)]));
-        assert!(!collector.push(vec![json!(3)]));
+        assert!(collector.push(8, || vec![json!(1)]) && collector.push(8, || vec![json!(2)]));
+        assert!(!collector.push(8, || vec![json!(3)]));
         assert_eq!((collector.answer.row_count, collector.answer.truncated), (2, Some(Truncated::Rows)));
-        let mut collector = Collector::new(Bounds { max_rows: 9, max_bytes: 100, seconds: 1 });
-        assert!(!collector.push(vec![json!("x".repeat(200))]));
-        assert_eq!((collector.answer.row_count, collector.answer.truncated), (0, Some(Truncated::Bytes)));
+        for sent in [50, 200] {
+            let mut collector = Collector::new(Bounds { max_rows: 9, max_bytes: 100, seconds: 1 });
+            assert!(!collector.push(sent, || {
+                assert!(sent <= 100, "a row that is too large is not looked at");
+                vec![json!("x".repeat(200))]
+            }));
+            assert_eq!((collector.answer.row_count, collector.answer.truncated), (0, Some(Truncated::Bytes)));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 pub(super) const TABLES: &str = "\
     SELECT table_schema::text, table_name::text, \
@@ -40,6 +41,8 @@ pub(super) const INDEXES: &str = "\
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// One for each connection. Who gets none has not asked the database, so its breaker does not hear of it.
+    places: Semaphore,
     guarded: Arc<Guarded>,
 }
 
@@ -64,7 +67,8 @@ impl Postgres {
             .acquire_timeout(Duration::from_secs(settings.timeout_seconds.into()))
             .idle_timeout(Duration::from_mins(1))
             .connect_lazy_with(options);
-        Ok(Self { pool, guarded })
+        let places = Semaphore::new(settings.max_connections as usize);
+        Ok(Self { pool, places, guarded })
     }
 
     pub(super) fn circuit_breaker(&self) -> State {
@@ -79,6 +83,10 @@ impl Postgres {
         bounds: Bounds,
         limit: Duration,
     ) -> Result<Answer, Failure> {
+        let patience = Duration::from_secs(bounds.seconds.into());
+        let Ok(_place) = tokio::time::timeout(patience, self.places.acquire()).await else {
+            return Err(Failure("all its connections are in use; try again later".into()));
+        };
         let asked = || self.prepared(sql, parameters, write, bounds);
         self.guarded.call(limit, Problem::verdict, asked).await.map_err(|trouble| match trouble {
             Trouble::Failed(Problem::Database(error)) => failed(error, bounds),
@@ -190,7 +198,7 @@ async fn run(
         let text = format!("{sql}\n/* {} */", types.join(", "));
         let query = sqlx::query_with(AssertSqlSafe(text), arguments);
         let found = transaction.fetch_many(query).map_ok(|next| next.map_left(|done| done.rows_affected()));
-        collected(found, write, bounds, columns, values).await?
+        collected(found, write, bounds, columns, sent, values).await?
     };
     if write {
         transaction.commit().await?;
@@ -263,6 +271,12 @@ fn columns(row: &PgRow) -> Vec<Column> {
         .collect()
 }
 
+/// Bytes of a row as it came.
+fn sent(row: &PgRow) -> usize {
+    let bytes = |place| row.try_get_raw(place).ok().and_then(|raw| raw.as_bytes().ok().map(<[u8]>::len));
+    (0..row.len()).filter_map(bytes).sum()
+}
+
 fn values(row: &PgRow) -> Vec<Value> {
     (0..row.len())
         .map(|place| row.try_get_raw(place).map_or(Value::Null, |raw| values::value(&raw)))
@@ -277,9 +291,7 @@ fn failed(error: sqlx::Error, bounds: Bounds) -> Failure {
             let code = error.code().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
             Failure(format!("{}{code}", error.message()))
         }
-        sqlx::Error::PoolTimedOut => {
-            Failure("it cannot be reached in time, or all its connections are in use; try again later".into())
-        }
+        sqlx::Error::PoolTimedOut => Failure("it cannot be reached in time; try again later".into()),
         other => Failure(other.to_string()),
     }
 }

@@ -13,6 +13,8 @@ use sqlx::{
 };
 use std::time::{Duration, Instant};
 
+/// Bytes that all of SQLite in this process may take: what a statement makes of little is not known before it is there.
+const MOST_MEMORY: &str = "67108864";
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 10_000;
 
@@ -36,8 +38,13 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(super) fn new(path: &str, settings: &Database) -> Self {
         let timeout = Duration::from_secs(settings.timeout_seconds.into());
-        let options =
-            || SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(timeout);
+        let options = || {
+            SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(false)
+                .busy_timeout(timeout)
+                .pragma("hard_heap_limit", MOST_MEMORY)
+        };
         let pool = |options| {
             SqlitePoolOptions::new()
                 .max_connections(settings.max_connections)
@@ -67,7 +74,9 @@ impl Sqlite {
         drop(handle);
         let query = sqlx::query_with(AssertSqlSafe(sql.to_owned()), arguments(parameters)?);
         let found = connection.fetch_many(query).map_ok(|next| next.map_left(|done| done.rows_affected()));
-        collected(found, write, bounds, columns, values).await.map_err(|error| failed(error, bounds))
+        // Bounded by what SQLite may take in all.
+        let sent = |_: &SqliteRow| 0;
+        collected(found, write, bounds, columns, sent, values).await.map_err(|error| failed(error, bounds))
     }
 }
 
@@ -124,6 +133,10 @@ fn failed(error: sqlx::Error, bounds: Bounds) -> Failure {
     match error {
         // SQLITE_INTERRUPT: the progress handler ended it.
         sqlx::Error::Database(error) if error.code().as_deref() == Some("9") => too_slow(bounds.seconds),
+        // SQLITE_NOMEM.
+        sqlx::Error::Database(error) if error.code().as_deref() == Some("7") => {
+            Failure("the statement needs too much memory; ask for less".into())
+        }
         sqlx::Error::Database(error) => Failure(error.message().to_owned()),
         sqlx::Error::PoolTimedOut => Failure("all its connections are in use; try again later".into()),
         other => Failure(other.to_string()),
@@ -250,6 +263,16 @@ mod tests {
         assert_eq!((bytes.row_count, bytes.truncated), (2, Some(super::super::answer::Truncated::Bytes)));
         let error = shop.query(&format!("{endless} count(*) FROM n"), &[], None).await.expect_err("too slow");
         assert!(error.0.contains("took longer than 1 seconds"), "{error}");
+        shop.query("SELECT 1", &[], None).await.expect("the connection is of use again");
+    }
+
+    #[tokio::test]
+    async fn no_statement_takes_all_memory() {
+        let (_folder, shop) = shop(|_| {}).await;
+        for huge in ["zeroblob(900000000)", "hex(zeroblob(400000000))", "printf('%900000000d', 1)"] {
+            let error = shop.query(&format!("SELECT {huge}"), &[], None).await.expect_err(huge);
+            assert_eq!(error.0, "the database shop: the statement needs too much memory; ask for less");
+        }
         shop.query("SELECT 1", &[], None).await.expect("the connection is of use again");
     }
 

@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Where clouds keep their credentials, beside the link: Azure, Alibaba.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
+/// How such addresses of AWS and Google begin.
+const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0xec2], [0xfd20, 0xce]];
+
 /// Whether anyone on the internet may have this address: not private, loopback, link-local (where clouds
 /// keep their credentials), reserved, or an IPv6 form of such an IPv4 address.
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -17,10 +22,13 @@ pub(super) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             let [a, b, ..] = address.octets();
-            address.is_private() || (a == 100 && (64..128).contains(&b))
+            let is_shared = a == 100 && (64..128).contains(&b);
+            (address.is_private() || is_shared) && !METADATA_V4.contains(&address)
         }
-        // AWS keeps its credentials at one of these.
-        IpAddr::V6(address) => address.is_unique_local() && address.segments()[..2] != [0xfd00, 0xec2],
+        IpAddr::V6(address) => {
+            let [first, second, ..] = address.segments();
+            address.is_unique_local() && !METADATA_V6.contains(&[first, second])
+        }
     }
 }
 
@@ -38,7 +46,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         // Protocol assignments, 6to4 relays, benchmarks.
         || (a == 192 && b == 0 && c == 0)
         || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19)))
+        || (a == 198 && (b == 18 || b == 19))
+        || METADATA_V4.contains(&address))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -69,9 +78,18 @@ mod tests {
         for address in ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1"] {
             assert!(is_private(address.parse().unwrap()), "{address}");
         }
-        for address in
-            ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "fd00:ec2::254", "0.0.0.0", "1.1.1.1"]
-        {
+        for address in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "0.0.0.0",
+            "1.1.1.1",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "100.100.100.200",
+        ] {
             assert!(!is_private(address.parse().unwrap()), "{address}");
         }
     }
@@ -90,6 +108,7 @@ mod tests {
             "127.0.0.1",
             "127.255.0.1",
             "169.254.169.254",
+            "168.63.129.16",
             "172.31.0.1",
             "192.0.0.8",
             "192.0.2.1",

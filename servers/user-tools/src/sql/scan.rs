@@ -19,6 +19,13 @@ pub(super) struct Token {
     pub(super) end: usize,
 }
 
+impl Token {
+    /// Whether it is a string that begins with this letter: a quote, or the E of one with backslashes.
+    fn is_text_by(&self, first: char, text: &str) -> bool {
+        self.kind == Kind::Text && text[self.start..].starts_with([first, first.to_ascii_uppercase()])
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A keyword or a name, in lower case.
@@ -45,7 +52,16 @@ pub(super) fn scan(text: &str, dialect: Dialect, template: bool) -> Result<Vec<T
     while let Some(letter) = scanner.peek() {
         let start = scanner.place;
         if let Some(kind) = scanner.next(letter, template)? {
-            tokens.push(Token { kind, start, end: scanner.place });
+            let token = Token { kind, start, end: scanner.place };
+            // PostgreSQL may take it for the rest of the string before it, backslashes and all.
+            if token.is_text_by('\'', text)
+                && tokens.last().is_some_and(|last: &Token| last.is_text_by('e', text))
+            {
+                return Err(format!(
+                    "the string at byte {start} goes on with the one before it: write them as one"
+                ));
+            }
+            tokens.push(token);
         }
     }
     Ok(tokens)
@@ -76,7 +92,9 @@ impl<'a> Scanner<'a> {
                 return Ok(None);
             }
             '-' if rest.starts_with("--") => {
-                self.place += rest.find('\n').unwrap_or(rest.len());
+                // Where PostgreSQL begins to read again, SQLite does not.
+                let end = if postgres { &['\n', '\r'][..] } else { &['\n'] };
+                self.place += rest.find(end).unwrap_or(rest.len());
                 return Ok(None);
             }
             '/' if rest.starts_with("/*") => {
@@ -113,6 +131,12 @@ impl<'a> Scanner<'a> {
             _ if letter.is_ascii_digit() => {
                 // Letters too, as in 1e5 and 0xff: none of them begins a word.
                 self.name();
+                if self.rest().starts_with('\'') {
+                    return Err(format!(
+                        "a string right behind a number at byte {}: put a space there",
+                        self.place
+                    ));
+                }
                 Kind::Sign('0')
             }
             _ => {
@@ -229,8 +253,10 @@ mod tests {
         let sqlite = |text| kinds(text, Dialect::Sqlite).expect("scans");
         assert_eq!(postgres("a -- ; b\n'it''s;' /* ; /* */ ; */ c"), [word("a"), Kind::Text, word("c")]);
         assert_eq!(sqlite("a /* /* */ c"), [word("a"), word("c")]);
+        assert_eq!(postgres("a -- b\rc"), [word("a"), word("c")]);
+        assert_eq!(sqlite("a -- b\rc\nd"), [word("a"), word("d")]);
         assert_eq!(postgres("$$;$$ $a$ $$ ; $a$ $1"), [Kind::Text, Kind::Text, Kind::Parameter]);
-        assert_eq!(postgres(r"E'\';' 'x\'"), [Kind::Text, Kind::Text]);
+        assert_eq!(postgres(r"E'\';', 'x\'"), [Kind::Text, Kind::Sign(','), Kind::Text]);
         assert_eq!(postgres("\"A\"\"b\""), [Kind::QuotedName("A\"b".into())]);
         assert_eq!(sqlite("[a;b] `c`"), [Kind::QuotedName("a;b".into()), Kind::QuotedName("c".into())]);
         assert_eq!(sqlite("?1 :a @b $c ?"), vec![Kind::Parameter; 5]);
@@ -240,7 +266,19 @@ mod tests {
 
     #[test]
     fn what_does_not_end_is_refused() {
-        for text in ["'a", "\"a", "/* /* */", "$a$ $b$", r"E'\'", "U&'\\0041'", "u&\"a\"", "a\0b"] {
+        for text in [
+            "'a",
+            "\"a",
+            "/* /* */",
+            "$a$ $b$",
+            r"E'\'",
+            "E'a'\n'\\' || b --'",
+            "e'a' -- c\n 'b'",
+            r"1E'\', '",
+            "U&'\\0041'",
+            "u&\"a\"",
+            "a\0b",
+        ] {
             assert!(kinds(text, Dialect::Postgres).is_err(), "{text}");
         }
         for text in ["'a", "[a", "`a", "/*"] {
