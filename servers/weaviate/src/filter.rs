@@ -9,6 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+/// The most names in a path: six references, their collections, and the property.
+const MOST_NAMES: usize = 13;
+
 /// A condition on objects, as Weaviate has them: And, Or and Not join operands; every other operator compares the
 /// value that stands under a path with a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,6 +164,9 @@ impl Filter {
             Some(PropertyPath::Through(names)) => names.clone(),
             None => return Err(Unusable(format!("{name} has no path; name the property to compare"))),
         };
+        if path.len() > MOST_NAMES {
+            return Err(Unusable(format!("{name} has a path of more than {MOST_NAMES} names")));
+        }
         let kind = kind_of(&path, schema, collection)?;
         let Some(value) = &self.value else {
             return Err(Unusable(format!("{name} on {} has no value to compare with", path.join("."))));

@@ -82,6 +82,10 @@ fn rest_has_fields_for_lists() {
 #[test]
 fn what_does_not_fit_is_told_with_what_would() {
     for (filter, expected) in [
+        (
+            json!({"operator": "Equal", "path": vec!["author"; 100_001], "value": 1}),
+            "has a path of more than 13 names",
+        ),
         (json!({"operator": "Equal", "path": "pages", "value": "ten"}), "a whole number"),
         (json!({"operator": "Equal", "path": "pages", "value": 1.5}), "a whole number"),
         (json!({"operator": "Equal", "path": "titel", "value": "x"}), "its properties: title, tags"),

@@ -29,7 +29,7 @@ impl Returned {
         let mut fields = match &self.properties {
             None => everything(&collection.properties),
             Some(names) => {
-                let paths: Vec<Vec<&str>> = names.iter().map(|name| name.split('.').collect()).collect();
+                let paths = names.iter().map(|name| path(name)).collect::<Result<Vec<_>, _>>()?;
                 let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
                 chosen(&paths, &collection.properties, &collection.name, schema)?
             }
@@ -50,6 +50,19 @@ impl Returned {
         }));
         fields.join(" ")
     }
+}
+
+/// Steps that a property may lie away: each may lead to several collections, all of which the query then names.
+const MOST_STEPS: usize = 6;
+
+/// The steps to a property.
+fn path(name: &str) -> Result<Vec<&str>, Unusable> {
+    let path: Vec<&str> = name.split('.').take(MOST_STEPS + 1).collect();
+    if path.len() > MOST_STEPS {
+        let begin: String = name.chars().take(80).collect();
+        return Err(Unusable(format!("{begin:?} leads on for more than {MOST_STEPS} steps")));
+    }
+    Ok(path)
 }
 
 /// All properties that stand in the object itself. A blob is left out: it may be megabytes.

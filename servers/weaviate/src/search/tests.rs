@@ -118,6 +118,12 @@ fn what_the_collection_does_not_have_is_told() {
             error("Article", hybrid(), |search| search.returned.properties = Some(vec!["author.x".into()])),
             "Person has no property \"x\"",
         ),
+        (
+            error("Article", hybrid(), |search| {
+                search.returned.properties = Some(vec!["author.".repeat(100_000)]);
+            }),
+            "leads on for more than 6 steps",
+        ),
     ] {
         assert!(error.contains(expected), "{error}");
     }
