@@ -1,6 +1,6 @@
 //! Many connections, slow ones, and bodies without end. Counted, not timed.
 
-use super::{client, start};
+use super::{client, counted, start};
 use crate::demo::settings;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
@@ -166,6 +166,24 @@ async fn more_requests_than_are_allowed_are_told_to_come_back() {
         StatusCode::OK,
         "all places are free again"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_is_no_broken_one() {
+    let mut config = settings();
+    config.listen.max_in_flight = 1;
+    let server = start(config, |server| server).await;
+    let hung = tokio::spawn(server.call("wait", &json!({"milliseconds": 60_000})).send());
+    counted(&server.demo.seen().began, "the call never came").await;
+    let echo =
+        async || server.call("echo", &json!({"text": "full?"})).send().await.expect("answered").status();
+    assert_eq!(echo().await, StatusCode::SERVICE_UNAVAILABLE);
+    // In this time it asks itself, which it does every five seconds.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let (_, report) = server.health().await;
+    assert_eq!(report["status"], "healthy", "{report}");
+    assert_eq!(echo().await, StatusCode::SERVICE_UNAVAILABLE);
+    hung.abort();
 }
 
 #[tokio::test]
