@@ -6,7 +6,7 @@
 use crate::child::{Child, system_of, version};
 use crate::kind::{Kind, SystemKey};
 use crate::pod::Pod;
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, ObjectMeta};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,11 +41,12 @@ struct Inner {
     gone: Gone,
 }
 
-/// The uids of objects whose end was seen not long ago. What the API answers to a write may arrive after the end of
-/// the object that it speaks of, which no watch would ever tell again.
+/// The uids of objects whose end was seen not long ago, with the version of it. What the API answers to a write may arrive
+/// after the end of the object that it speaks of, which no watch would ever tell again. What is newer is told of: an
+/// object whose label was taken away ends to the watch, and is there again once the label is put back.
 #[derive(Debug, Default)]
 struct Gone {
-    uids: HashSet<String>,
+    versions: HashMap<String, u64>,
     order: VecDeque<String>,
 }
 
@@ -53,15 +54,21 @@ impl Gone {
     /// Far more than can go while an answer is on its way.
     const MOST: usize = 4096;
 
-    fn note(&mut self, uid: &str) {
-        if self.uids.insert(uid.to_owned()) {
+    fn note(&mut self, uid: &str, version: u64) {
+        if self.versions.insert(uid.to_owned(), version).is_none() {
             self.order.push_back(uid.to_owned());
         }
         if self.order.len() > Self::MOST
             && let Some(oldest) = self.order.pop_front()
         {
-            self.uids.remove(&oldest);
+            self.versions.remove(&oldest);
         }
+    }
+
+    /// Whether this is what an object was before its end.
+    fn covers(&self, metadata: &ObjectMeta) -> bool {
+        let end = metadata.uid.as_ref().and_then(|uid| self.versions.get(uid));
+        end.is_some_and(|end| version(metadata) <= *end)
     }
 }
 
@@ -146,7 +153,7 @@ impl Cache {
         let place = (kind, namespace, name);
         let key = system_of(&object.metadata);
         let mut inner = self.inner();
-        if object.metadata.uid.as_ref().is_some_and(|uid| inner.gone.uids.contains(uid)) {
+        if inner.gone.covers(&object.metadata) {
             return Vec::new();
         }
         let mut affected = Vec::new();
@@ -174,7 +181,7 @@ impl Cache {
         let uid = metadata.uid.as_deref()?;
         // Nobody writes pods.
         if kind != Kind::Pod {
-            self.inner().gone.note(uid);
+            self.inner().gone.note(uid, version(metadata));
         }
         self.remove_named(kind, metadata.namespace.as_deref()?, metadata.name.as_deref()?, uid)
     }
@@ -364,8 +371,19 @@ mod tests {
         assert_eq!(cache.put(Kind::Service, service("5", 1, "demo")), []);
         assert!(cache.family(&key).objects.is_empty());
         let mut gone = Gone::default();
-        (0..2 * Gone::MOST).for_each(|number| gone.note(&number.to_string()));
-        assert_eq!((gone.uids.len(), gone.order.len()), (Gone::MOST, Gone::MOST));
+        (0..2 * Gone::MOST).for_each(|number| gone.note(&number.to_string(), 1));
+        assert_eq!((gone.versions.len(), gone.order.len()), (Gone::MOST, Gone::MOST));
+    }
+
+    #[test]
+    fn an_object_that_lost_its_label_and_has_it_back_is_known_again() {
+        let cache = Cache::default();
+        let key = SystemKey::new("test", "demo");
+        cache.put(Kind::Service, service("5", 1, "demo"));
+        // To a watch by label it ends with the version that took the label away.
+        assert_eq!(cache.remove(Kind::Service, &service("6", 1, "demo")), Some(key.clone()));
+        assert_eq!(cache.put(Kind::Service, service("7", 1, "demo")), std::slice::from_ref(&key));
+        assert_eq!(cache.family(&key).objects.len(), 1);
     }
 
     #[test]

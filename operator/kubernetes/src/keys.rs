@@ -193,7 +193,7 @@ fn sign(plan: &Plan, owner: &Owner, family: &Family) -> Sign {
     let mounting = || plan.workloads.iter().filter(|it| it.replicas > 0 && made_for(it).is_some());
     let pods = || {
         let is_mounting = |pod: &&Pod| mounting().any(|workload| workload.name == pod.server);
-        family.pods.values().filter(|pod| !pod.deleting).filter(is_mounting)
+        family.pods.values().filter(|pod| !pod.over).filter(is_mounting)
     };
     if pods().any(|pod| !pod.mounted && pod.trouble.is_none()) {
         return Sign::Starting;

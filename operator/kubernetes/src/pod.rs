@@ -20,7 +20,9 @@ pub(crate) struct Pod {
     /// The server.
     pub(crate) server: String,
     pub(crate) ready: bool,
-    pub(crate) deleting: bool,
+    /// Whether it is being deleted, or has ended for good (evicted, its node shut down): the Deployment makes another, and
+    /// what this one tells matters no more.
+    pub(crate) over: bool,
     /// Since when it has a node and is to start there; none once it has started or ended.
     pub(crate) placed: Option<Timestamp>,
     /// Whether its volumes are mounted: whatever it mounts was there.
@@ -67,7 +69,8 @@ impl Pod {
             version: crate::child::version(metadata),
             server: label(metadata, COMPONENT).unwrap_or_default().to_owned(),
             ready,
-            deleting: metadata.deletion_timestamp.is_some(),
+            over: metadata.deletion_timestamp.is_some()
+                || matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")),
             placed: condition(&status, "PodScheduled")
                 .filter(|placed| placed.status == "True" && status.phase.as_deref() == Some("Pending"))
                 .and_then(|placed| placed.last_transition_time.as_ref())

@@ -73,7 +73,7 @@ pub(crate) fn embedded(name: &str, family: &Family) -> Embedded {
 pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Option<(&'a Workload, &'a str)> {
     let workload = plan.workloads.iter().find(|workload| workload.moves)?;
     progress(name, workload, family).filter(|progress| is_current(progress) && progress.ready > 0)?;
-    let mut ready = pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.deleting);
+    let mut ready = pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over);
     ready.find_map(|(_, pod)| match &pod.mover {
         Some(Mover::Done(report)) => Some((workload, report.as_str())),
         _ => None,
@@ -85,7 +85,7 @@ pub(crate) fn incarnation(name: &str, workload: &Workload, family: &Family) -> O
     let progress = progress(name, workload, family).filter(|progress| progress.ready > 0)?;
     let mut hasher = DefaultHasher::new();
     progress.observed_generation.hash(&mut hasher);
-    for (name, pod) in pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.deleting) {
+    for (name, pod) in pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over) {
         (name, &pod.uid).hash(&mut hasher);
     }
     Some(hasher.finish())
@@ -139,7 +139,7 @@ fn failure(
     if let Some(refused) = &progress.refused {
         return (failing(format!("its pods are refused: {refused}")), None);
     }
-    let moves = pods.iter().any(|(_, pod)| !pod.deleting && pod.mover == Some(Mover::Runs));
+    let moves = pods.iter().any(|(_, pod)| !pod.over && pod.mover == Some(Mover::Runs));
     // How long memories are on their way depends on how many there are.
     if progress.too_slow && !moves && progress.observed_generation >= progress.generation {
         let message = "it did not become ready in time: its log and kubectl describe pod tell why".to_owned();
@@ -151,7 +151,7 @@ fn failure(
 
 /// When pods that wait have to be looked at again, or why they wait in vain.
 fn stuck(workload: &Workload, pods: &[(&String, &Pod)], now: Timestamp) -> Result<Option<Duration>, String> {
-    let stay = || pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.deleting);
+    let stay = || pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.over);
     // The least in the order of troubles, so that it does not matter which pod is looked at first.
     match stay().filter_map(|pod| pod.trouble.as_ref()).min() {
         Some(Trouble::Image(message) | Trouble::Container(message) | Trouble::Ends(message)) => {

@@ -223,6 +223,14 @@ fn a_pod_whose_volumes_are_missing_is_a_failure_that_names_what_it_mounts() {
 }
 
 #[test]
+fn what_became_of_an_evicted_pod_says_nothing_of_its_server() {
+    let mut evicted = terminated("Error", 137, 5);
+    assert!(message(std::slice::from_ref(&evicted)).is_some());
+    evicted["phase"] = json!("Failed");
+    assert_eq!(message(&[evicted]), None);
+}
+
+#[test]
 fn a_claim_that_keeps_pods_from_a_node_is_named() {
     let plan = planned(
         &read_one(
