@@ -59,15 +59,18 @@ impl Run {
         let Some(supervisor) = Supervisor::new(order.name(), directories.clone(), program)? else {
             return Ok(None);
         };
-        let changes = match supervisor.apply(order).await {
-            Ok(changes) => changes,
+        let begun = async {
+            let changes = supervisor.apply(order).await?;
+            anyhow::Ok((changes, control::listen(&directories)?))
+        };
+        let (changes, listener) = match begun.await {
+            Ok(begun) => begun,
             Err(error) => {
                 supervisor.stop().await;
                 return Err(error);
             }
         };
         let (stop, stopped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let listener = control::listen(&directories)?;
         let answering = control::answer(listener, supervisor.clone(), stop.clone(), stopped.clone());
         let keeping = supervisor.clone();
         let tasks = vec![tokio::spawn(answering), tokio::spawn(async move { keeping.keep().await })];

@@ -29,9 +29,10 @@ use server::{Command, Life, Shared};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{MutexGuard, mpsc, watch as channel};
 use tokio::task::JoinHandle;
 
 /// How long processes of an earlier supervisor get to end.
@@ -58,6 +59,8 @@ pub(crate) struct Supervisor {
     /// Held for as long as this lives, so that there is one supervisor a system.
     _lock: File,
     state: tokio::sync::Mutex<BTreeMap<String, Server>>,
+    /// Set under the lock of `state`, for good.
+    is_ending: AtomicBool,
     told: Mutex<Told>,
 }
 
@@ -117,8 +120,18 @@ impl Supervisor {
             hurry: channel::Sender::new(false),
             _lock: lock,
             state: tokio::sync::Mutex::default(),
+            is_ending: AtomicBool::new(false),
             told: Mutex::default(),
         })))
+    }
+
+    /// The servers, unless they are ended for good: what was started then would outlive its supervisor.
+    async fn servers(&self) -> anyhow::Result<MutexGuard<'_, BTreeMap<String, Server>>> {
+        let servers = self.state.lock().await;
+        if self.is_ending.load(Ordering::Relaxed) {
+            bail!("the system is being stopped; start it again once it has ended");
+        }
+        Ok(servers)
     }
 
     /// Makes what runs what the order says. Nothing is touched when the order cannot be carried out.
@@ -126,7 +139,7 @@ impl Supervisor {
         let plan = order.plan(&self.directories)?;
         let settings = order.settings()?;
         let rendered = self.render(&order, &plan, &settings);
-        let mut servers = self.state.lock().await;
+        let mut servers = self.servers().await?;
         let busy = self.busy(&servers, &rendered, &settings);
         if !busy.is_empty() {
             let lines: Vec<String> = busy.iter().map(Busy::to_string).collect();
@@ -177,7 +190,7 @@ impl Supervisor {
 
     /// Ends the process of a server and starts it again.
     pub(crate) async fn restart(&self, name: &str) -> anyhow::Result<()> {
-        let servers = self.state.lock().await;
+        let servers = self.servers().await?;
         let Some(server) = servers.get(name) else {
             let names: Vec<&str> = servers.keys().map(String::as_str).collect();
             bail!("no server called {name:?} runs here; those that run are {}", names.join(", "));
@@ -188,6 +201,7 @@ impl Supervisor {
     /// Ends every server and clears away what only a running system needs.
     pub(crate) async fn stop(&self) {
         let mut servers = self.state.lock().await;
+        self.is_ending.store(true, Ordering::Relaxed);
         end_all(std::mem::take(&mut *servers).into_iter().collect()).await;
         for remote in self.told().remotes.drain(..) {
             remote.abort();

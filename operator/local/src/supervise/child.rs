@@ -49,7 +49,7 @@ impl Running {
             command(container, &["rm", "--force", &container.name], variables).await;
         }
         let log = open_log(&spec.log).with_context(|| format!("{} cannot be written", spec.log.display()))?;
-        let child = Command::new(&spec.program)
+        let mut child = Command::new(&spec.program)
             .args(spec.args.iter().map(Value::text))
             .env_clear()
             .envs(&**variables)
@@ -64,8 +64,11 @@ impl Running {
         let pid = child.id().context("the process ended at once")?;
         let container = spec.container.clone();
         let recorded = Recorded::running(pid, container.clone().map(|it| (it.runtime, it.name)));
-        if let Some(recorded) = recorded {
-            recorded.write(&spec.pid_file)?;
+        if let Some(Err(error)) = recorded.map(|recorded| recorded.write(&spec.pid_file)) {
+            // What stands nowhere is found by nobody: not by `down`, nor by the next supervisor.
+            os::signal_group(pid, Signal::SIGKILL);
+            let _ = child.wait().await;
+            return Err(error);
         }
         Ok(Self {
             child,

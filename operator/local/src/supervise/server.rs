@@ -67,7 +67,10 @@ impl Life {
             loop {
                 match self.process().await {
                     End::Stopped => break,
-                    End::Asked => backoff = Backoff::default(),
+                    End::Asked => {
+                        backoff = Backoff::default();
+                        self.update(|facts| facts.failure = None);
+                    }
                     End::Fell { why, ready_for, is_hopeless } => {
                         let delay = backoff.ended(ready_for);
                         if !self.fell(&why, delay, is_hopeless || backoff.is_hopeless()).await {
