@@ -139,8 +139,9 @@ fn folder(tool: &Tool) -> Result<PathBuf> {
 }
 
 fn arguments(tool: &Tool) -> Vec<&'static str> {
-    let mut arguments =
-        vec!["build", "-v", "-trimpath", "-buildvcs=false", "-tags", tool.tags, "-ldflags", tool.ldflags];
+    // Nobody debugs these: without what debuggers read, an eighth less is to be done.
+    let mut arguments = vec!["build", "-v", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"];
+    arguments.extend(["-tags", tool.tags, "-ldflags", tool.ldflags]);
     arguments.extend(tool.programs.iter().map(|(package, _)| *package));
     arguments
 }
