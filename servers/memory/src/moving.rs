@@ -181,22 +181,26 @@ mod tests {
     use crate::store::postgres;
     use crate::store::sqlite::{Options, SqliteStore};
     use mcp_system_config::{Pool, Resilience};
-    use mcp_system_tests::databases;
+    use mcp_system_tests::databases::{self, Database};
     use std::time::Duration;
+    use tempfile::TempDir;
 
-    async fn embedded(directory: &Path) -> SqliteStore {
-        SqliteStore::open(directory, &Options::default()).await.expect("opens")
-    }
-
-    fn options(url: &str) -> postgres::Options {
-        postgres::Options {
-            url: url.to_owned(),
+    /// An embedded store that holds something, with its directory, and an empty PostgreSQL.
+    async fn both() -> (TempDir, SqliteStore, Database, PostgresStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let from = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
+        fill(&from).await;
+        let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
+        let options = postgres::Options {
+            url: database.url().to_owned(),
             password: None,
             pool: Pool { min_size: 1, max_size: 6 },
             patience: Duration::from_mins(1),
             resilience: Resilience::default(),
             weaviate: None,
-        }
+        };
+        let to = PostgresStore::open(&options).await.expect("opens");
+        (directory, from, database, to)
     }
 
     async fn fill(store: &SqliteStore) {
@@ -211,11 +215,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn all_of_it_is_in_postgres_and_a_repetition_adds_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let from = embedded(directory.path()).await;
-        fill(&from).await;
-        let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
-        let to = PostgresStore::open(&options(database.url())).await.expect("opens");
+        let (_directory, from, database, to) = both().await;
         let all = Counts { sessions: 2, entries: 1202 };
         assert_eq!(transfer(&from, &to).await.expect("moved"), Moved { held: all, new: all });
         let again = Moved { held: all, new: Counts::default() };
@@ -234,11 +234,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_deleted_since_a_move_stays_deleted_when_nobody_knows_of_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let from = embedded(directory.path()).await;
-        fill(&from).await;
-        let database = databases::postgres(&[("fsync", "off")]).expect("a PostgreSQL");
-        let to = PostgresStore::open(&options(database.url())).await.expect("opens");
+        let (_directory, from, _database, to) = both().await;
         let held = Counts { sessions: 2, entries: 1202 };
         let once = async || transfer_once(&from, &to).await.expect("moved");
         assert_eq!(once().await, Moved { held, new: held });
