@@ -64,9 +64,10 @@ enum Inner {
     Open {
         since: Instant,
     },
-    /// `since` is when the trial began: one that never reports must not block the next for ever.
+    /// `trial` is when the one under way began, if there is one: one that never reports must not block the next for
+    /// ever.
     HalfOpen {
-        since: Instant,
+        trial: Option<Instant>,
     },
 }
 
@@ -83,14 +84,29 @@ impl Machine {
 
     /// Whether a call may go through now; otherwise how long to wait. Leave is given for one trial at a time.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
-        let (Inner::Open { since } | Inner::HalfOpen { since }) = self.inner else { return Ok(()) };
-        let waited = now.saturating_duration_since(since);
-        let wait = self.limits.recovery.saturating_sub(waited);
-        if !wait.is_zero() {
-            return Err(wait);
+        if let Inner::Open { since } | Inner::HalfOpen { trial: Some(since) } = self.inner {
+            let waited = now.saturating_duration_since(since);
+            let wait = self.limits.recovery.saturating_sub(waited);
+            if !wait.is_zero() {
+                return Err(wait);
+            }
         }
-        self.inner = Inner::HalfOpen { since: now };
+        if self.inner.state() != State::Closed {
+            self.inner = Inner::HalfOpen { trial: Some(now) };
+        }
         Ok(())
+    }
+
+    /// Whether the call that was let through last is a trial, which has to report.
+    pub const fn on_trial(&self) -> bool {
+        matches!(self.inner, Inner::HalfOpen { trial: Some(_) })
+    }
+
+    /// The trial was given up by its caller and tells nothing: the next call is one.
+    pub const fn give_up(&mut self) {
+        if let Inner::HalfOpen { trial } = &mut self.inner {
+            *trial = None;
+        }
     }
 
     /// A call was answered: whatever was thought of the other side, it works.
@@ -238,10 +254,26 @@ mod tests {
         assert_eq!(machine.admit(start + Duration::from_mins(2)), Ok(()));
     }
 
+    #[test]
+    fn a_trial_that_is_given_up_leaves_its_leave_to_the_next() {
+        let start = Instant::now();
+        let later = start + Duration::from_mins(1);
+        let mut machine = opened(start);
+        machine.give_up();
+        assert!(!machine.on_trial(), "nothing was tried yet");
+        assert_eq!(machine.admit(later), Ok(()));
+        assert!(machine.on_trial() && machine.admit(later).is_err());
+        machine.give_up();
+        assert_eq!((machine.state(later), machine.on_trial()), (State::HalfOpen, false));
+        assert_eq!(machine.admit(later), Ok(()));
+        assert!(machine.admit(later).is_err(), "one trial at a time");
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Wait(u16),
         Admit,
+        GiveUp,
         Succeed,
         Fail,
     }
@@ -250,6 +282,7 @@ mod tests {
         prop_oneof![
             (0u16..100).prop_map(Step::Wait),
             Just(Step::Admit),
+            Just(Step::GiveUp),
             Just(Step::Succeed),
             Just(Step::Fail)
         ]
@@ -275,6 +308,10 @@ mod tests {
                             prop_assert!(wait > Duration::ZERO && wait <= LIMITS.recovery);
                         }
                     },
+                    Step::GiveUp => {
+                        machine.give_up();
+                        prop_assert_eq!(machine.state(now), before);
+                    }
                     Step::Succeed => {
                         machine.succeed();
                         since_success = 0;

@@ -179,12 +179,17 @@ impl Guarded {
             measure.outcome = "exhausted";
             return Err(Trouble::Exhausted { places: rules.places });
         };
-        let (admitted, change) = self.breaker.observed(Machine::admit);
+        let (admitted, change) =
+            self.breaker.observed(|machine, now| machine.admit(now).map(|()| machine.on_trial()));
         self.changed(change, "");
-        if let Err(wait) = admitted {
-            measure.outcome = "refused";
-            return Err(Trouble::Open { wait });
-        }
+        let on_trial = match admitted {
+            Ok(on_trial) => on_trial,
+            Err(wait) => {
+                measure.outcome = "refused";
+                return Err(Trouble::Open { wait });
+            }
+        };
+        let _trial = on_trial.then(|| Trial(&self.breaker));
         let tries = AtomicU32::new(0);
         let counted = || {
             tries.fetch_add(1, Ordering::Relaxed);
@@ -235,6 +240,16 @@ impl Guarded {
             }
             State::Closed => tracing::info!(dependency, "its circuit breaker closed: it works again"),
         }
+    }
+}
+
+/// The one call that a half-open breaker lets through. When it is dropped without having reported, the next one may try.
+struct Trial<'a>(&'a Breaker);
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        // After a report the breaker is open or closed, and this does nothing.
+        self.0.observed(|machine, _| machine.give_up());
     }
 }
 

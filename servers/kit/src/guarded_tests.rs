@@ -48,6 +48,19 @@ async fn failures_in_a_row_open_it_and_one_call_after_a_while_closes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trial_whose_caller_goes_away_leaves_it_to_the_next() {
+    let (guarded, _) = guarded(4, 1);
+    for _ in 0..3 {
+        fail(&guarded, Verdict::Failed).await;
+    }
+    tokio::time::advance(Duration::from_mins(1)).await;
+    let trial = guarded.call(DEADLINE, |_: &&str| Verdict::Failed, std::future::pending::<Result<(), _>>);
+    tokio::time::timeout(Duration::from_secs(1), trial).await.expect_err("it is given up");
+    assert_eq!(guarded.call(DEADLINE, |_: &&str| Verdict::Failed, || async { Ok(1) }).await, Ok(1));
+    assert_eq!(guarded.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_can_safely_be_repeated_is_and_an_answer_is_no_failure() {
     for (verdict, expected, state) in [
         (Verdict::Repeatable, 3, State::Open),

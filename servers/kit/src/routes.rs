@@ -121,24 +121,45 @@ async fn served(shared: &Shared, request: Request, next: Next) -> Result<Respons
     let place = if marked { None } else { Some(shared.limits.enter().ok_or_else(|| busy(&shared.limits))?) };
     let body = read(&parts.headers, body, shared.limits.max_body_bytes()).await?;
     let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-    Ok(held(rewritten(answer, &body).await, place))
+    Ok(held(rewritten(answer, &body).await, place).await)
 }
 
-/// A stream of events keeps its place until it ends; any other answer is there as a whole.
-fn held(response: Response, place: Option<InFlight>) -> Response {
+/// An answer keeps its place until it is written: until then it lies in memory, however slowly its client reads.
+async fn held(response: Response, place: Option<InFlight>) -> Response {
+    let Some(place) = place else { return response };
     let streams = response
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if !streams {
-        return response;
+    if streams {
+        return response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _held = &place;
+                frame
+            }))
+        });
     }
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _held = &place;
-            frame
-        }))
-    })
+    // The body is dropped when its bytes are handed to the connection, the bytes when they are written.
+    let (parts, body) = response.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(parts, Bytes::from_owner(Held { bytes, _place: place }).into()),
+        Err(failure) => {
+            tracing::error!(%failure, "an answer broke off");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Bytes of an answer with the place of its request.
+struct Held {
+    bytes: Bytes,
+    _place: InFlight,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Too many requests are being served; this one has not been looked at.
