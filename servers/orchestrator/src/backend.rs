@@ -11,15 +11,18 @@ use mcp_system_kit::guarded::{self, Guarded, Verdict};
 use mcp_system_kit::{Metrics, Reloaded};
 use rmcp::model::{CallToolResponse, ClientRequest, ErrorData, ServerResult, Tool};
 pub(crate) use shown::Shown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// What is known of a server's tools.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Listed {
     pub(crate) tools: Arc<Vec<Tool>>,
     /// Whether the list may differ between users.
     pub(crate) private: bool,
+    /// For how long the server lets it be used; at least a second.
+    pub(crate) ttl: Option<Duration>,
 }
 
 /// Why a call has no result of the tool.
@@ -42,6 +45,8 @@ pub(crate) struct Backend {
     calls: tokio::sync::RwLock<()>,
     started: Instant,
     measures: Measures,
+    /// The last call was given up for want of an answer: that the server lists its tools then proves nothing.
+    hung: AtomicBool,
     state: RwLock<State>,
 }
 
@@ -74,6 +79,7 @@ impl Backend {
             shared,
             started: Instant::now(),
             measures,
+            hung: AtomicBool::new(false),
             state: RwLock::new(State { listed, ..State::default() }),
         }
     }
@@ -91,8 +97,10 @@ impl Backend {
         self.guarded.set(resilience);
     }
 
-    fn list_ttl(&self) -> Duration {
-        Duration::from_secs(self.shared.current().settings.gateway.list_ttl_seconds.max(1).into())
+    /// How long its list is used: as the settings say, or shorter where the server says so.
+    fn list_ttl(&self, state: &State) -> Duration {
+        let own = Duration::from_secs(self.shared.current().settings.gateway.list_ttl_seconds.max(1).into());
+        state.listed.as_ref().and_then(|listed| listed.ttl).map_or(own, |ttl| ttl.min(own))
     }
 
     /// Its tools as last heard of; none before the first answer.
@@ -112,7 +120,13 @@ impl Backend {
         let call_timeout = Duration::from_secs(shared.settings.gateway.call_timeout_seconds.max(1).into());
         let called =
             self.guarded.call(call_timeout, verdict, || self.connection.request(request.clone(), extras));
-        let trouble = match called.await {
+        let called = called.await;
+        match &called {
+            Err(guarded::Trouble::Late { .. }) => self.hung.store(true, Ordering::Relaxed),
+            Err(guarded::Trouble::Open { .. } | guarded::Trouble::Exhausted { .. }) => {}
+            Ok(_) | Err(guarded::Trouble::Failed(_)) => self.hung.store(false, Ordering::Relaxed),
+        }
+        let trouble = match called {
             Ok(result) => {
                 let response = response(result);
                 measure.status = match &response {
@@ -144,6 +158,7 @@ impl Backend {
                 let what = format!("is busy with {places} calls, which is the limit; nothing was sent");
                 ("exhausted", self.complaint(&what))
             }
+            guarded::Trouble::Failed(Failure::Answered(what)) => ("error", self.complaint(&what)),
             guarded::Trouble::Failed(Failure::Denied) => {
                 let what = format!("turned the call away: {}", self.connection.key.complaint());
                 ("denied", self.complaint(&what))
@@ -185,7 +200,7 @@ impl Backend {
 /// What a failed call says about the server. What was never sent can be sent again.
 const fn verdict(failure: &Failure) -> Verdict {
     match failure {
-        Failure::Refused(_) | Failure::Denied => Verdict::Answered,
+        Failure::Refused(_) | Failure::Answered(_) | Failure::Denied => Verdict::Answered,
         Failure::Unreachable(_) => Verdict::Repeatable,
         Failure::Lost(_) | Failure::Stale(_) => Verdict::Failed,
     }

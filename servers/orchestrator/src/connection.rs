@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Lost(String),
     /// It was answered with an error.
     Refused(ErrorData),
+    /// It was answered with no message of the protocol: turned away with a status, or with more than is read. What it did.
+    Answered(String),
     /// It was turned away at the door, because the session or the revision is not known there (any more).
     Stale(String),
     /// It was turned away at the door for want of a key.
@@ -44,6 +46,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(why) | Self::Lost(why) | Self::Stale(why) => f.write_str(why),
+            Self::Answered(what) => write!(f, "it {what}"),
             Self::Refused(error) => f.write_str(&error.message),
             Self::Denied => f.write_str("it wants another key"),
         }

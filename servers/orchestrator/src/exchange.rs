@@ -21,6 +21,10 @@ use std::time::Duration;
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// How long a message that wants no answer may take.
 const ASIDE_DEADLINE: Duration = Duration::from_secs(2);
+/// How the SDK says that an event is larger than it reads; the type of that error is not public.
+const EVENT_TOO_LARGE: &str = "SSE event exceeded the maximum size";
+/// So much of an answer that is no message is told.
+const TOLD_CHARACTERS: usize = 300;
 
 /// A result, and the session that came with it.
 #[derive(Debug)]
@@ -116,7 +120,7 @@ impl Exchange<'_> {
     }
 
     /// Reads a stream until the answer, or to its end.
-    async fn read<E>(
+    async fn read<E: std::fmt::Display>(
         &self,
         events: impl Stream<Item = Result<Event, E>> + Send,
         last: &mut Option<String>,
@@ -124,7 +128,15 @@ impl Exchange<'_> {
         forward: Option<&Forward>,
     ) -> Option<Result<ServerResult, Failure>> {
         let mut events = std::pin::pin!(events);
-        while let Some(Ok(event)) = events.next().await {
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                // Taken up again, it would be as large.
+                Err(error) if error.to_string().contains(EVENT_TOO_LARGE) => {
+                    return Some(Err(Failure::Answered(too_large())));
+                }
+                Err(_) => break,
+            };
             if event.id.is_some() {
                 *last = event.id;
             }
@@ -235,9 +247,30 @@ impl From<StreamableHttpError<reqwest::Error>> for Failure {
             StreamableHttpError::Client(error) => Self::Lost(innermost(&error)),
             StreamableHttpError::SessionExpired => Self::Stale("the session is unknown".to_owned()),
             StreamableHttpError::AuthRequired(_) => Self::Denied,
+            StreamableHttpError::InsufficientScope(_) => {
+                turned_away_with("HTTP 403, its key does not allow it")
+            }
+            StreamableHttpError::ResponseBodyTooLarge { .. } => Self::Answered(too_large()),
+            StreamableHttpError::HttpStatus(error) if error.status == 429 => turned_away_with("HTTP 429"),
+            // So the SDK tells of any other status from 400 to 499: the server works and did not want this.
+            StreamableHttpError::UnexpectedServerResponse(told) if told.starts_with("HTTP 401") => {
+                Self::Denied
+            }
+            StreamableHttpError::UnexpectedServerResponse(told) if told.starts_with("HTTP 4") => {
+                turned_away_with(&told)
+            }
             error => Self::Lost(error.to_string()),
         }
     }
+}
+
+fn turned_away_with(status: &str) -> Failure {
+    let told: String = status.chars().take(TOLD_CHARACTERS).collect();
+    Failure::Answered(format!("turned the request away ({told})"))
+}
+
+fn too_large() -> String {
+    "did what it was asked for and answered with more than 16 MiB, which is the limit".to_owned()
 }
 
 /// The last cause, which says what happened; those before only say where.

@@ -31,6 +31,8 @@ struct Catalog {
     tools: BTreeMap<String, Entry>,
     private: bool,
     complete: bool,
+    /// The shortest for which a server lets its list be used.
+    ttl: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -259,7 +261,8 @@ impl ServerHandler for Gateway {
         let mut result = ListToolsResult::with_all_items(tools);
         if context.protocol_version().is_some_and(|version| !version.has_initialize()) {
             let full = self.0.settings.current().settings.gateway.list_ttl_seconds.max(1);
-            let ttl = if catalog.complete { Duration::from_secs(full.into()) } else { INCOMPLETE_TTL };
+            let full = Duration::from_secs(full.into());
+            let ttl = if catalog.complete { catalog.ttl.unwrap_or(full).min(full) } else { INCOMPLETE_TTL };
             result.ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
             result.cache_scope = Some(if catalog.private { CacheScope::Private } else { CacheScope::Public });
         }
@@ -298,6 +301,7 @@ fn merge(backends: &[Arc<Backend>]) -> Catalog {
         tools: tools.collect(),
         private: known.iter().any(|listed| listed.private),
         complete: listed.iter().all(Option::is_some),
+        ttl: known.iter().filter_map(|listed| listed.ttl).min(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::connection::{Extras, Failure};
 use rmcp::model::{
     CacheScope, ClientRequest, ErrorCode, PaginatedRequestParams, RequestOptionalParam, ServerResult,
 };
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const EAGER: Duration = Duration::from_secs(3);
 const EAGER_PAUSE: Duration = Duration::from_millis(25);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A server that lets its list be used for less is still asked no more often.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// Pages of a list that are read; a server that pages for ever is not waited for.
 const PAGES: usize = 1000;
 
@@ -30,7 +33,10 @@ impl Backend {
             tokio::time::timeout(LOOK_DEADLINE, self.ask()).await.unwrap_or_else(|_| (None, late()));
         let up = result.is_ok();
         self.measures.up(self.name(), up);
-        if up || listed.is_some() {
+        if !(up || listed.is_some()) {
+            // What comes up in its place is not yet known to hang.
+            self.hung.store(false, Ordering::Relaxed);
+        } else if !self.hung.load(Ordering::Relaxed) {
             // It answers, so calls may try: what opened the breaker is over.
             self.guarded.heard();
         }
@@ -50,8 +56,7 @@ impl Backend {
             return false;
         };
         state.listed_at = Some(Instant::now());
-        let before = state.listed.as_ref();
-        if before.is_some_and(|before| before.tools == listed.tools && before.private == listed.private) {
+        if state.listed.as_ref() == Some(&listed) {
             return false;
         }
         tracing::info!(backend = self.name(), tools = listed.tools.len(), "tools listed");
@@ -61,7 +66,10 @@ impl Backend {
 
     /// Its tools, when they are due, and how it is. A server that says it is not ready still has its tools.
     async fn ask(&self) -> (Option<Listed>, Result<(), String>) {
-        let due = self.read().listed_at.is_none_or(|listed| listed.elapsed() >= self.list_ttl());
+        let due = {
+            let state = self.read();
+            state.listed_at.is_none_or(|listed| listed.elapsed() >= self.list_ttl(&state))
+        };
         if !due {
             return (None, self.healthy().await);
         }
@@ -91,6 +99,7 @@ impl Backend {
     async fn list(&self) -> Result<Listed, String> {
         let mut tools = Vec::new();
         let mut private = false;
+        let mut ttl: Option<Duration> = None;
         let mut cursor = None;
         for _ in 0..PAGES {
             let params = PaginatedRequestParams::default().with_cursor(cursor.take());
@@ -102,6 +111,7 @@ impl Backend {
                 Err(Failure::Lost(why) | Failure::Stale(why)) => {
                     return Err(format!("it gave no answer: {why}"));
                 }
+                Err(Failure::Answered(what)) => return Err(format!("it {what}")),
                 Err(Failure::Denied) => return Err(self.connection.key.complaint()),
                 // A server without any tools need not know the question.
                 Err(Failure::Refused(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => {
@@ -112,10 +122,17 @@ impl Backend {
                 }
             };
             private |= page.cache_scope == Some(CacheScope::Private);
+            // Zero is what servers say that have no opinion; every list would be out of date at once.
+            let told = page.ttl_ms.filter(|told| *told > 0).map(Duration::from_millis);
+            ttl = ttl.into_iter().chain(told).min();
             tools.extend(page.tools);
             cursor = page.next_cursor;
             if cursor.is_none() {
-                return Ok(Listed { tools: Arc::new(tools), private });
+                return Ok(Listed {
+                    tools: Arc::new(tools),
+                    private,
+                    ttl: ttl.map(|ttl| ttl.max(SHORTEST_TTL)),
+                });
             }
         }
         Err(format!("its list of tools has more than {PAGES} pages"))
@@ -146,9 +163,9 @@ impl Backend {
             if state.failures > 0 {
                 pause_after(state.failures, self.started.elapsed())
             } else if self.settings.health_url.is_some() {
-                HEALTH_EVERY.min(self.list_ttl())
+                HEALTH_EVERY.min(self.list_ttl(&state))
             } else {
-                self.list_ttl()
+                self.list_ttl(&state)
             }
         };
         let rung = async {

@@ -1,16 +1,16 @@
 //! A server's handler that tells who was called with what.
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, JsonObject, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities, Tool,
-    ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, JsonObject,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
+    ServerCapabilities, Tool, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A server's handler: tools of any name answer who was called with what; some names do more.
 #[derive(Clone, Debug)]
@@ -20,8 +20,11 @@ pub(crate) struct Bench(Arc<Counted>);
 pub(crate) struct Counted {
     title: String,
     tools: Vec<String>,
+    pub(crate) lists: AtomicUsize,
     pub(crate) calls: AtomicUsize,
     pub(crate) given_up: AtomicUsize,
+    /// Milliseconds for which its list may be used; 0 to say nothing of it.
+    pub(crate) ttl_ms: AtomicU64,
 }
 
 struct GivenUp<'a>(&'a AtomicUsize);
@@ -39,8 +42,9 @@ fn object(value: &Value) -> JsonObject {
 impl Bench {
     pub(crate) fn new(title: &str, tools: &[&str]) -> Self {
         let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
-        let (calls, given_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self(Arc::new(Counted { title: title.to_owned(), tools, calls, given_up }))
+        let (lists, calls, given_up) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (title, ttl_ms) = (title.to_owned(), AtomicU64::new(0));
+        Self(Arc::new(Counted { title, tools, lists, calls, given_up, ttl_ms }))
     }
 
     pub(crate) fn counted(&self) -> &Counted {
@@ -72,7 +76,10 @@ impl ServerHandler for Bench {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.tools()))
+        self.0.lists.fetch_add(1, Ordering::SeqCst);
+        let mut result = ListToolsResult::with_all_items(self.tools());
+        result.ttl_ms = Some(self.0.ttl_ms.load(Ordering::SeqCst)).filter(|told| *told > 0);
+        Ok(result)
     }
 
     async fn call_tool(
@@ -99,6 +106,10 @@ impl ServerHandler for Bench {
                     "for": &*caller.tenant,
                 }))
                 .into());
+            }
+            // More than the gateway reads.
+            "huge" => {
+                return Ok(CallToolResult::success(vec![ContentBlock::text("x".repeat(17 << 20))]).into());
             }
             "refuse" => {
                 return Err(ErrorData::invalid_params("not like this", Some(json!({"why": "because"}))));

@@ -64,6 +64,26 @@ async fn a_clients_key_stays_at_the_gateway_and_its_tenant_goes_on() {
 }
 
 #[tokio::test]
+async fn a_server_that_turns_a_tenant_away_is_no_broken_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let callers = keys(&folder.path().join("behind.yaml"), "orchestrator", &[OWN], "red");
+    let own = guarded(Bench::new("own", &["told"]), None, callers).await;
+    let key_file = folder.path().join("orchestrator");
+    std::fs::write(&key_file, OWN).expect("written");
+    let mut config = settings(&[("own", own.url())]);
+    config.settings.backends[0].key_file = Some(key_file);
+    config.resilience.failure_threshold = 1;
+    config.callers = keys(&folder.path().join("keys.yaml"), "client", &[CLIENT], "red, blue");
+    let gateway = gateway(config).await;
+    let request = post(&gateway, "tools/call", &json!({"name": "told", "arguments": {}}));
+    let request = request.bearer_auth(CLIENT).header("mcp-tenant", "blue");
+    let answer: Value = request.send().await.expect("answered").json().await.expect("JSON");
+    let text = text_of(&answer);
+    assert!(text.contains("turned the request away (HTTP 403") && text.contains("may not touch"), "{answer}");
+    assert_eq!(told(&gateway, "told", Some(CLIENT), None).await["for"], "red");
+}
+
+#[tokio::test]
 async fn a_key_that_is_missing_or_wrong_is_named_and_a_new_one_is_taken_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let behind = folder.path().join("behind.yaml");

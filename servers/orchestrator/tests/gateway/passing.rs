@@ -117,3 +117,14 @@ async fn replicas_answer_alternate_requests() {
         assert_eq!(server_of(&answer), if turn % 2 == 0 { "a" } else { "b" }, "{tool}");
     }
 }
+
+#[tokio::test]
+async fn the_list_is_used_no_longer_than_its_servers_let_theirs() {
+    let short = Bench::new("short", &["x"]);
+    short.counted().ttl_ms.store(2000, Ordering::SeqCst);
+    let servers = [modern(short, None).await, modern(Bench::new("long", &["y"]), None).await];
+    let gateway = gateway(settings(&[("a", servers[0].url()), ("b", servers[1].url())])).await;
+    assert_eq!(names(&gateway).await, ["x", "y"]);
+    let client = connect(&gateway, eras()[1].clone()).await;
+    assert_eq!(client.list_tools(None).await.expect("lists").ttl_ms, Some(2000));
+}

@@ -196,6 +196,45 @@ async fn after_failures_in_a_row_calls_fail_at_once_until_the_server_answers() {
         .await;
 }
 
+#[tokio::test]
+async fn a_server_that_lists_its_tools_and_hangs_in_calls_is_left_alone_all_the_same() {
+    let bench = Bench::new("stuck", &["echo", "hang"]);
+    let server = modern(bench.clone(), None).await;
+    let mut config = settings(&[("stuck", server.url())]);
+    (config.settings.gateway.call_timeout_seconds, config.settings.gateway.list_ttl_seconds) = (1, 1);
+    config.resilience.failure_threshold = 2;
+    let gateway = gateway(config).await;
+    for _ in 0..2 {
+        assert!(text_of(&call(&gateway, "hang").await).contains("no answer within 1 s"));
+    }
+    // It is listed again and again meanwhile, and once in a while asked by itself.
+    let listed = bench.counted().lists.load(Ordering::SeqCst);
+    until("it was looked at", || async { bench.counted().lists.load(Ordering::SeqCst) > listed + 3 }).await;
+    assert!(text_of(&call(&gateway, "echo").await).contains("several times in a row"));
+    // What stands in its place after a while without it is another matter.
+    let address = server.stop().await;
+    let down = "mcp_orchestrator_backend_up{backend=\"stuck\"} 0";
+    until("it is seen to be gone", || async { metrics_of(&gateway).await.contains(down) }).await;
+    let _back = modern(Bench::new("back", &["echo"]), Some(address)).await;
+    until("it is called again", || async { server_of(&call(&gateway, "echo").await) == "back" }).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_told_and_held_against_nobody() {
+    let tools = ["echo", "huge"];
+    let (new, old) =
+        (modern(Bench::new("new", &tools), None).await, sessions(Bench::new("old", &tools), None).await);
+    let mut config = settings(&[("new", new.url()), ("old", old.url())]);
+    config.resilience.failure_threshold = 1;
+    let gateway = gateway(config).await;
+    for server in ["new", "old"] {
+        let answer = call(&gateway, &format!("{server}_huge")).await;
+        assert_eq!(answer["result"]["isError"], true);
+        assert!(text_of(&answer).contains("answered with more than 16 MiB"), "{answer}");
+        assert_eq!(server_of(&call(&gateway, &format!("{server}_echo")).await), server);
+    }
+}
+
 /// Numbers for people; what must hold is asserted above without a clock.
 #[tokio::test]
 async fn the_cost_of_a_hung_neighbour_is_printed() {
