@@ -5,12 +5,15 @@
 
 use crate::child::{label, stable};
 use crate::render::{COMPONENT, MOVER};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
+use std::time::Duration;
 
 /// Restarts after which a container counts as one that ends again and again.
 const RESTARTS: i32 = 2;
+/// A container that ran for so long has left its earlier restarts behind, as the kubelet forgets its back-off then.
+pub(crate) const STEADY: Duration = Duration::from_mins(10);
 
 /// A pod of a server.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +51,8 @@ pub(crate) enum Trouble {
     Image(String),
     /// Its container cannot be made.
     Container(String),
-    /// Its container ends again and again.
-    Ends(String),
+    /// Its container ends again and again. Where it runs right now, since then: it may be over that soon.
+    Ends(String, Option<Timestamp>),
     /// No node takes it, since then; which often passes.
     Unplaced(Timestamp),
 }
@@ -140,19 +143,25 @@ fn container_trouble(container: &ContainerStatus, object: &DynamicObject) -> Opt
     if container.restart_count < RESTARTS {
         return None;
     }
-    let ended = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| {
-        state.and_then(|state| state.terminated.as_ref()).cloned()
-    };
-    if container.name == MOVER {
-        return match ended(state) {
-            Some(end) if end.exit_code == 0 => None,
-            end => {
-                Some(Trouble::Ends(unmoved(end.or_else(|| ended(container.last_state.as_ref())).as_ref())))
-            }
-        };
-    }
+    let ended = |state: Option<&ContainerState>| state.and_then(|state| state.terminated.as_ref()).cloned();
     let end = ended(state).or_else(|| ended(container.last_state.as_ref()));
-    Some(Trouble::Ends(how(end.as_ref())))
+    if container.name == MOVER {
+        // It is there to end: how long it runs tells nothing.
+        let is_done = ended(state).is_some_and(|end| end.exit_code == 0);
+        return (!is_done).then(|| Trouble::Ends(unmoved(end.as_ref()), None));
+    }
+    // Restarts are counted for as long as the pod lives: what matters is how long it ran the last time.
+    if end.as_ref().is_some_and(ran_long) {
+        return None;
+    }
+    let running = state.and_then(|state| state.running.as_ref());
+    let since = running.and_then(|running| running.started_at.as_ref()).map(|time| time.0);
+    Some(Trouble::Ends(how(end.as_ref()), since))
+}
+
+fn ran_long(end: &ContainerStateTerminated) -> bool {
+    let (Some(from), Some(to)) = (&end.started_at, &end.finished_at) else { return false };
+    Duration::try_from(to.0.duration_since(from.0)).is_ok_and(|ran| ran >= STEADY)
 }
 
 /// The image as the spec names it; the status may hold another name of the same one.

@@ -7,7 +7,7 @@ use crate::asks::Told;
 use crate::cache::Family;
 use crate::child::{Facts, Progress};
 use crate::kind::Kind;
-use crate::pod::{Mover, Pod, Trouble};
+use crate::pod::{Mover, Pod, STEADY, Trouble};
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::Reason;
 use mcp_system_crds::config::ServerKind;
@@ -131,13 +131,13 @@ fn failure(
     now: Timestamp,
 ) -> (Option<Failure>, Option<Duration>) {
     let failing = |message: String| Some(Failure { reason: Reason::ServerFailing, message });
-    let again = match stuck(workload, pods, now) {
-        Ok(again) => again,
-        Err(message) => return (failing(message), None),
-    };
+    let (message, again) = stuck(workload, pods, now);
+    if let Some(message) = message {
+        return (failing(message), again);
+    }
     let Some(progress) = progress else { return (None, again) };
     if let Some(refused) = &progress.refused {
-        return (failing(format!("its pods are refused: {refused}")), None);
+        return (failing(format!("its pods are refused: {refused}")), again);
     }
     let moves = pods.iter().any(|(_, pod)| !pod.over && pod.mover == Some(Mover::Runs));
     // How long memories are on their way depends on how many there are.
@@ -149,29 +149,54 @@ fn failure(
     (None, again)
 }
 
-/// When pods that wait have to be looked at again, or why they wait in vain.
-fn stuck(workload: &Workload, pods: &[(&String, &Pod)], now: Timestamp) -> Result<Option<Duration>, String> {
+/// Why pods wait in vain, where they do, and when that has to be looked at again.
+fn stuck(
+    workload: &Workload,
+    pods: &[(&String, &Pod)],
+    now: Timestamp,
+) -> (Option<String>, Option<Duration>) {
     let stay = || pods.iter().map(|(_, pod)| pod).filter(|pod| !pod.over);
+    let troubles = stay().filter_map(|pod| pod.trouble.as_ref()).filter(|trouble| stands(trouble, now));
     // The least in the order of troubles, so that it does not matter which pod is looked at first.
-    match stay().filter_map(|pod| pod.trouble.as_ref()).min() {
-        Some(Trouble::Image(message) | Trouble::Container(message) | Trouble::Ends(message)) => {
-            Err(message.clone())
+    match troubles.min() {
+        Some(Trouble::Image(message) | Trouble::Container(message)) => (Some(message.clone()), None),
+        Some(Trouble::Ends(message, running)) => {
+            (Some(message.clone()), running.and_then(|since| left(STEADY, since, now)))
         }
-        Some(Trouble::Unplaced(since)) => {
-            left(PLACING, *since, now).map(Some).ok_or_else(|| unplaced(workload))
-        }
+        Some(Trouble::Unplaced(since)) => until(PLACING, *since, now, || unplaced(workload)),
         None => {
             let needed = needed(workload);
             let waiting = stay().filter(|pod| !pod.mounted).filter_map(|pod| pod.placed).min();
-            let Some(since) = waiting.filter(|_| !needed.is_empty()) else { return Ok(None) };
+            let Some(since) = waiting.filter(|_| !needed.is_empty()) else { return (None, None) };
             // Which of them is missing cannot be seen: this operator reads none.
-            left(MOUNTING, since, now).map(Some).ok_or_else(|| {
+            until(MOUNTING, since, now, || {
                 format!(
                     "its pods wait for what they mount ({}): create what is missing; kubectl describe pod tells which",
                     needed.join(", ")
                 )
             })
         }
+    }
+}
+
+/// Whether a container that ended again and again may still do so.
+fn stands(trouble: &Trouble, now: Timestamp) -> bool {
+    match trouble {
+        Trouble::Ends(_, Some(running)) => left(STEADY, *running, now).is_some(),
+        Trouble::Ends(_, None) | Trouble::Image(_) | Trouble::Container(_) | Trouble::Unplaced(_) => true,
+    }
+}
+
+/// What is wrong once the time for it is over, and before that when it will be.
+fn until(
+    allowed: Duration,
+    since: Timestamp,
+    now: Timestamp,
+    message: impl FnOnce() -> String,
+) -> (Option<String>, Option<Duration>) {
+    match left(allowed, since, now) {
+        Some(rest) => (None, Some(rest)),
+        None => (Some(message()), None),
     }
 }
 

@@ -130,6 +130,34 @@ fn a_container_that_ends_again_and_again_is_one_situation_whatever_it_does_now()
     assert!(out_of_memory.contains("raise resources.limits.memory"), "{out_of_memory}");
 }
 
+#[test]
+fn restarts_of_the_past_do_not_count_against_a_container_that_has_run_for_a_while() {
+    let since: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let mut pod = running(7);
+    pod["containerStatuses"][0]["state"]["running"]["startedAt"] = json!("2026-01-01T00:00:00Z");
+    let at = |minutes: i64| {
+        let now = since + k8s_openapi::jiff::SignedDuration::from_mins(minutes);
+        let (server, again) = seen(&json!({}), std::slice::from_ref(&pod), now);
+        (server.failure.is_some(), again)
+    };
+    assert_eq!(at(4), (true, Some(Duration::from_mins(6))), "it may end once more, or not");
+    assert_eq!(at(10), (false, None), "its probe fails for a reason of today");
+}
+
+#[test]
+fn an_end_after_a_long_run_is_no_loop() {
+    let end = |to: &str| json!({"terminated": {"exitCode": 3, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": to}});
+    for (to, is_loop) in [("2026-01-01T00:01:00Z", true), ("2026-01-01T00:10:00Z", false)] {
+        let mut again = running(7);
+        again["containerStatuses"][0]["lastState"] = end(to);
+        let mut ended = terminated("Error", 3, 7);
+        ended["containerStatuses"][0]["state"] = end(to);
+        for pod in [again, ended] {
+            assert_eq!(message(std::slice::from_ref(&pod)).is_some(), is_loop, "{pod}");
+        }
+    }
+}
+
 fn mover(state: &Value, restarts: u32) -> Value {
     json!({"initContainerStatuses": [{
         "name": "move", "image": "i", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
