@@ -21,6 +21,22 @@ pub(crate) struct System {
     pub(crate) text: Arc<str>,
 }
 
+impl System {
+    fn read(mut object: DynamicObject) -> Option<(SystemKey, Self)> {
+        object.metadata.managed_fields = None;
+        let metadata = &object.metadata;
+        let key = SystemKey::new(metadata.namespace.clone()?, metadata.name.clone()?);
+        let system = Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            version: version(metadata),
+            generation: metadata.generation,
+            deleting: metadata.deletion_timestamp.is_some(),
+            text: serde_json::to_string(&object).unwrap_or_default().into(),
+        };
+        Some((key, system))
+    }
+}
+
 /// What belongs to one system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Family {
@@ -82,17 +98,8 @@ impl Cache {
     }
 
     /// Takes a system as it is now.
-    pub(crate) fn put_system(&self, mut object: DynamicObject) -> Option<SystemKey> {
-        object.metadata.managed_fields = None;
-        let metadata = &object.metadata;
-        let key = SystemKey::new(metadata.namespace.clone()?, metadata.name.clone()?);
-        let system = System {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            version: version(metadata),
-            generation: metadata.generation,
-            deleting: metadata.deletion_timestamp.is_some(),
-            text: serde_json::to_string(&object).unwrap_or_default().into(),
-        };
+    pub(crate) fn put_system(&self, object: DynamicObject) -> Option<SystemKey> {
+        let (key, system) = System::read(object)?;
         let mut inner = self.inner();
         match inner.systems.get(&key) {
             Some(known) if known.uid == system.uid && known.version >= system.version => None,
@@ -100,6 +107,17 @@ impl Cache {
                 inner.systems.insert(key.clone(), system);
                 Some(key)
             }
+        }
+    }
+
+    /// Takes a system as the API answered to a write, if it is still there: its end may have been seen meanwhile, and no
+    /// watch would ever tell that again.
+    pub(crate) fn renew_system(&self, object: DynamicObject) {
+        let Some((key, system)) = System::read(object) else { return };
+        let mut inner = self.inner();
+        let known = inner.systems.get_mut(&key);
+        if let Some(known) = known.filter(|known| known.uid == system.uid && known.version < system.version) {
+            *known = system;
         }
     }
 
@@ -384,6 +402,27 @@ mod tests {
         assert_eq!(cache.remove(Kind::Service, &service("6", 1, "demo")), Some(key.clone()));
         assert_eq!(cache.put(Kind::Service, service("7", 1, "demo")), std::slice::from_ref(&key));
         assert_eq!(cache.family(&key).objects.len(), 1);
+    }
+
+    #[test]
+    fn the_answer_to_a_write_renews_a_system_and_brings_none_back() {
+        let cache = Cache::default();
+        let system = |uid: &str, version: &str| {
+            object(
+                json!({"metadata": {"name": "demo", "namespace": "test", "uid": uid, "resourceVersion": version}}),
+            )
+        };
+        let key = SystemKey::new("test", "demo");
+        let version = || cache.system(&key).map(|system| system.version);
+        cache.put_system(system("one", "1"));
+        cache.renew_system(system("one", "2"));
+        assert_eq!(version(), Some(2));
+        cache.remove_system(&system("one", "4"));
+        cache.renew_system(system("one", "3"));
+        assert_eq!(version(), None);
+        cache.put_system(system("two", "5"));
+        cache.renew_system(system("one", "6"));
+        assert_eq!(version(), Some(5), "it is another one");
     }
 
     #[test]

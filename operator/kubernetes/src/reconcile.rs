@@ -250,7 +250,7 @@ async fn put_status(
         }
     }
     let written = context.door.put_status(key, &system.uid, &value).await?;
-    context.cache.put_system(written);
+    context.cache.renew_system(written);
     Ok(())
 }
 

@@ -20,6 +20,8 @@ struct Inner {
     version: u64,
     /// Paths whose writes are refused, with what.
     refuses: BTreeMap<String, (u16, String)>,
+    /// What happens elsewhere while a call of this path is answered.
+    meanwhile: BTreeMap<String, Box<dyn FnOnce() + Send>>,
 }
 
 impl Api {
@@ -50,6 +52,9 @@ impl Api {
             }
             _ => format!("{method} {}", short.trim_start_matches('/')),
         });
+        if let Some(happen) = inner.meanwhile.remove(path) {
+            happen();
+        }
         if let Some((code, message)) = inner.refuses.get(path).filter(|_| *method != Method::GET).cloned() {
             return failure(code, if code == 409 { "AlreadyExists" } else { "Invalid" }, &message);
         }
@@ -148,6 +153,11 @@ impl Api {
             Some((code, message)) => refuses.insert(path.to_owned(), (code, message.to_owned())),
             None => refuses.remove(path),
         };
+    }
+
+    /// Has something happen elsewhere before the next call of a path is answered.
+    pub(super) fn meanwhile(&self, path: &str, happen: impl FnOnce() + Send + 'static) {
+        self.0.lock().expect("not poisoned").meanwhile.insert(path.to_owned(), Box::new(happen));
     }
 }
 

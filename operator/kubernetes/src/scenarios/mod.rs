@@ -345,6 +345,16 @@ async fn a_system_on_its_way_out_is_left_to_the_garbage_collector() {
 }
 
 #[tokio::test]
+async fn a_system_whose_end_is_seen_before_the_answer_to_a_write_stays_gone() {
+    let scene = Scene::new(memory_only());
+    let (cache, object) = (scene.context.cache.clone(), dynamic(&scene.api.raw(SYSTEM)));
+    scene.api.meanwhile(&format!("{SYSTEM}/status"), move || drop(cache.remove_system(&object)));
+    scene.look().await;
+    assert_eq!(scene.context.cache.systems(), []);
+    assert_eq!(scene.look().await.0.result, "gone");
+}
+
+#[tokio::test]
 async fn ready_means_that_it_answered() {
     let scene = Scene::new(memory_only());
     scene.settle().await;
