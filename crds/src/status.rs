@@ -107,7 +107,7 @@ pub enum Reason {
     NotSupported,
     /// An object that is not this system's stands where one of its own should.
     ObjectNotOurs,
-    /// The API refused an object.
+    /// The API refused a write, or goes on failing.
     ApplyFailed,
     /// A part of the spec is left out in this place.
     LeftOut,

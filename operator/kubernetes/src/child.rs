@@ -12,6 +12,9 @@ use mcp_system_crds::GROUP;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+/// The longest message of the API that is passed on, in characters.
+const LONGEST: usize = 500;
+
 /// An object that belongs, or seems to belong, to a system.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Child {
@@ -201,7 +204,7 @@ pub(crate) fn stable(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
     let message = message.split_once(" is forbidden: ").map_or(message, |(_, reason)| reason);
     let end = [", requested:", ", used:", " (pod: "].iter().filter_map(|cut| message.find(cut)).min();
-    message[..end.unwrap_or(message.len())].trim().to_owned()
+    message[..end.unwrap_or(message.len())].trim().chars().take(LONGEST).collect()
 }
 
 fn claim(object: &DynamicObject) -> Claim {

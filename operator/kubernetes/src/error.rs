@@ -1,5 +1,6 @@
 //! What can go wrong while a system is looked at. That a server is not ready is none of it: that is a value.
 
+use crate::child::stable;
 use crate::kind::Kind;
 
 /// Why a step could not be done.
@@ -56,6 +57,30 @@ impl Error {
                 Self::Refused { verb, kind, name, message: status.message.clone() }
             }
             _ => Self::Api { verb, kind, name, source: Box::new(source) },
+        }
+    }
+
+    /// What a person is told of it, in words that stay the same as long as the reason does.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::Refused { verb, kind, name, message } => {
+                format!("the API refuses {verb} of {kind} {name}: {}", stable(message))
+            }
+            Self::Conflict { kind, name, message } => {
+                format!("{kind} {name} changes again and again meanwhile: {}", stable(message))
+            }
+            Self::Api { verb, kind, name, source } => {
+                let why = if let kube::Error::Api(status) = &**source {
+                    stable(&status.message)
+                } else {
+                    "the log of the operator tells why".to_owned()
+                };
+                format!("{verb} of {kind} {name} fails: {why}")
+            }
+            Self::NamespaceEnds { .. }
+            | Self::UnknownKind { .. }
+            | Self::TooSlow { .. }
+            | Self::NotLeading => self.to_string(),
         }
     }
 

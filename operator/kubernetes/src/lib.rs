@@ -26,6 +26,7 @@ mod queue;
 mod reconcile;
 mod render;
 mod run;
+mod setbacks;
 mod watch;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::kind::SystemKey;
 use crate::metrics::Metrics;
 use crate::observe::{embedded, incarnation, moved, observe};
 use crate::render::{Owner, render};
+use crate::setbacks::{self, Setbacks};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy};
@@ -32,6 +33,7 @@ pub(crate) struct Context {
     pub(crate) asks: Arc<Asks>,
     pub(crate) refusals: Refusals,
     pub(crate) keys: Keys,
+    pub(crate) setbacks: Setbacks,
     pub(crate) metrics: Arc<Metrics>,
     /// The image of servers whose system names none.
     pub(crate) target: Target,
@@ -75,6 +77,7 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
         context.asks.forget(key);
         context.refusals.forget(key);
         context.keys.forget(key);
+        context.setbacks.forget(key);
         return Looked::new("gone", Next::Rest);
     };
     let resource: Box<McpSystem> = match serde_json::from_str(&system.text) {
@@ -125,8 +128,10 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
         }
     }
     let is_interrupted = !applied.errors.is_empty();
-    // What could not be tried says nothing of the new generation: that is told when it was.
-    if !is_interrupted {
+    // What could not be tried says nothing of the new generation: that is told when it was, or when trying goes on in vain.
+    let goes_on = context.setbacks.note(key, is_interrupted);
+    if !is_interrupted || goes_on {
+        setbacks::tell(&applied.errors, &mut observed);
         let next = status(&plan, &observed, system.generation, previous.as_ref(), &Time(now));
         match put_status(context, key, &system, previous.as_ref(), &next).await {
             Ok(()) => news.extend(events::of_status(previous.as_ref(), &next)),
@@ -194,6 +199,7 @@ async fn invalid(
     findings: &[Finding],
     result: &'static str,
 ) -> Looked {
+    context.setbacks.forget(key);
     let next = invalid_status(findings, system.generation, previous, &Time(Timestamp::now()));
     let news = events::of_status(previous, &next);
     if let Err(error) = put_status(context, key, system, previous, &next).await {

@@ -14,6 +14,7 @@ use crate::monitors;
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::reconcile::Context as Look;
+use crate::setbacks::Setbacks;
 use crate::watch::{self, Scope, Sink};
 use anyhow::Context;
 use futures::future::BoxFuture;
@@ -90,6 +91,7 @@ async fn run_with(
         asks: Arc::new(Asks::new(options.probe_interval)),
         refusals: Refusals::default(),
         keys: Keys::default(),
+        setbacks: Setbacks::default(),
         metrics: metrics.clone(),
         target: Target::Cluster { image: options.image.clone() },
         monitors: AtomicBool::new(false),

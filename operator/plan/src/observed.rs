@@ -11,6 +11,8 @@ pub struct Observed {
     pub servers: BTreeMap<String, ObservedServer>,
     /// What kept the plan from being carried out: refused objects, names that others hold.
     pub problems: Vec<Finding>,
+    /// What keeps failing and is tried again: the plan is not carried out yet.
+    pub setbacks: Vec<Finding>,
     /// What was asked for and is not given, though the system works without it.
     pub shortfalls: Vec<Finding>,
     /// The embedded store of the memory. A plan depends on it, so it is looked for first.

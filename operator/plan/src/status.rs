@@ -145,6 +145,7 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
     let silent = messages(|state| if let State::Silent(message) = state { Some(message) } else { None });
     let failing = messages(|state| if let State::Failing(_, message) = state { Some(message) } else { None });
     let problems = join(observed.problems.iter().map(|problem| problem.message.clone()));
+    let setbacks = join(observed.setbacks.iter().map(|setback| setback.message.clone()));
     let unreachable = join(plan.remotes.iter().filter_map(|remote| {
         let answered = observed.servers.get(&remote.name)?.answered;
         (answered == Some(false)).then(|| format!("{} does not answer at {}", remote.name, remote.url))
@@ -158,9 +159,10 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
             _ => None,
         })
     };
-    let all = join([problems, failing, silent.clone(), pending.clone()]);
+    let all = join([problems, failing, setbacks.clone(), silent.clone(), pending.clone()]);
 
-    let is_ready = ready == states.len() && observed.problems.is_empty() && !plan.suspended;
+    let is_hindered = !observed.problems.is_empty() || !observed.setbacks.is_empty();
+    let is_ready = ready == states.len() && !is_hindered && !plan.suspended;
     let left_out = join(plan.left_out.iter().map(|left_out| left_out.name.clone()));
     let ready_verdict = if plan.suspended {
         let message = "suspended: every server is stopped; set spec.suspend to false to start them";
@@ -171,17 +173,17 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
     } else {
         let reason = match &stalled {
             Some((reason, _)) => *reason,
+            None if !setbacks.is_empty() => Reason::ApplyFailed,
             None if pending.is_empty() => Reason::McpNotAnswered,
             None => Reason::ServersNotReady,
         };
         Verdict(Ready, false, reason, all)
     };
 
-    let reconciling = !pending.is_empty() && stalled.is_none();
-    let reconciling_verdict = if reconciling {
-        Verdict(Reconciling, true, Reason::RollingOut, pending)
-    } else {
-        Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned())
+    let reconciling_verdict = match (&stalled, pending.is_empty(), setbacks.is_empty()) {
+        (None, _, false) => Verdict(Reconciling, true, Reason::ApplyFailed, join([setbacks, pending])),
+        (None, false, true) => Verdict(Reconciling, true, Reason::RollingOut, pending),
+        _ => Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned()),
     };
     let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls);
     let first = shortfalls().next();

@@ -120,6 +120,20 @@ fn what_is_said_in_each_situation() {
 }
 
 #[test]
+fn what_keeps_failing_is_on_its_way_and_not_ready() {
+    let mut observed = all_ready();
+    let busy = "apply of Service demo-tools fails: the webhook does not answer";
+    observed.setbacks.push(Finding::new(Reason::ApplyFailed, busy));
+    let plan = system_plan(|_| ());
+    let text = summary(&told(&plan, &observed));
+    assert!(text.contains(&format!("Ready=False ApplyFailed: {busy}\n")), "{text}");
+    assert!(text.contains(&format!("Reconciling=True ApplyFailed: {busy}\n")), "{text}");
+    observed.problems.push(Finding::new(Reason::ApplyFailed, "the API refuses Service demo-memory: no"));
+    let text = summary(&told(&plan, &observed));
+    assert!(text.contains("Reconciling=False") && text.contains("Stalled=True"), "{text}");
+}
+
+#[test]
 fn each_server_is_told_by_itself() {
     insta::assert_yaml_snapshot!(told(&system_plan(|_| ()), &all_ready()));
 }

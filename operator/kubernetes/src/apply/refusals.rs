@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_secs(5);
 const LAST: Duration = Duration::from_mins(5);
-/// The longest message of the API that is passed on.
-const LONGEST: usize = 500;
 
 /// What the API refused.
 #[derive(Debug, Default)]
@@ -101,6 +99,5 @@ fn sentence(object: &Desired, error: &Error) -> String {
         Error::Refused { message, .. } => stable(message),
         other => other.to_string(),
     };
-    let message: String = message.chars().take(LONGEST).collect();
     format!("the API refuses {} {}: {message}", object.kind.name(), object.name)
 }

@@ -1,6 +1,7 @@
 //! What one look at a system sends to the API, call by call.
 
 mod api;
+mod failures;
 mod moves;
 
 use crate::apply::Refusals;
@@ -12,6 +13,7 @@ use crate::kind::{Kind, SystemKey};
 use crate::lease::keeper::Leadership;
 use crate::metrics::Metrics;
 use crate::reconcile::{Context, Looked, Next, reconcile};
+use crate::setbacks::Setbacks;
 use api::{Api, dynamic};
 use mcp_system_plan::Target;
 use serde_json::{Value, json};
@@ -42,6 +44,7 @@ impl Scene {
             asks: Arc::new(Asks::new(Duration::from_mins(1))),
             refusals: Refusals::default(),
             keys: Keys::default(),
+            setbacks: Setbacks::default(),
             metrics,
             target: Target::Cluster { image: "mcp-system:1".to_owned() },
             monitors: AtomicBool::new(false),
