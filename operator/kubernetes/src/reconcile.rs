@@ -11,7 +11,7 @@ use crate::events::{self, News};
 use crate::keys::{self, Keys};
 use crate::kind::SystemKey;
 use crate::metrics::Metrics;
-use crate::observe::{embedded, incarnation, moved, observe};
+use crate::observe::{embedded, incarnation, moved, observe, observe_known};
 use crate::render::{Owner, render};
 use crate::setbacks::{self, Setbacks};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -190,7 +190,7 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
     workloads.chain(remotes).collect()
 }
 
-/// A spec that cannot be carried out: what runs goes on as it was.
+/// A spec that cannot be carried out: what runs goes on as it was, and is observed as before.
 async fn invalid(
     context: &Context,
     key: &SystemKey,
@@ -200,7 +200,11 @@ async fn invalid(
     result: &'static str,
 ) -> Looked {
     context.setbacks.forget(key);
-    let next = invalid_status(findings, system.generation, previous, &Time(Timestamp::now()));
+    let family = context.cache.family(key);
+    let observe = |status| observe_known(status, &key.name, &family, &context.asks.told(key));
+    let running = previous.map(observe).unwrap_or_default();
+    let now = Time(Timestamp::now());
+    let next = invalid_status(findings, &running, system.generation, previous, &now);
     let news = events::of_status(previous, &next);
     if let Err(error) = put_status(context, key, system, previous, &next).await {
         return Looked { result: "error", next: Next::Retry, errors: vec![error] };
@@ -219,7 +223,6 @@ async fn unreadable(
 ) -> Looked {
     tracing::error!(system = %key, %error, "this McpSystem cannot be read");
     context.metrics.unreadable.inc();
-    context.asks.forget(key);
     let message =
         format!("this McpSystem cannot be read, and what runs is left as it is: {error}; correct its spec");
     let finding = Finding::new(Reason::InvalidSpec, message);

@@ -1,8 +1,9 @@
 //! What is said of a system, computed once, for both backends, from what was observed.
 
-use crate::{Finding, Observed, ObservedServer, Plan, Workload};
+use crate::{Finding, Observed, ObservedServer, Plan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use mcp_system_crds::{ConditionType, McpSystemStatus, Reason, ServerStatus};
+use std::collections::BTreeMap;
 
 /// How one server is doing.
 enum State {
@@ -29,29 +30,22 @@ pub fn status(
 ) -> McpSystemStatus {
     let missing = ObservedServer::default();
     let seen = |name: &str| observed.servers.get(name).unwrap_or(&missing);
-    let states: Vec<State> =
-        plan.workloads.iter().map(|workload| state(workload, seen(&workload.name))).collect();
+    let states: Vec<State> = plan
+        .workloads
+        .iter()
+        .map(|workload| state(&workload.name, workload.replicas, workload.moves, seen(&workload.name)))
+        .collect();
     let ready = states.iter().filter(|state| matches!(state, State::Ready)).count();
 
     let mut servers: Vec<ServerStatus> = plan
         .workloads
         .iter()
         .zip(&states)
-        .map(|(workload, state)| {
-            let server = seen(&workload.name);
-            ServerStatus {
-                name: workload.name.clone(),
-                desired: i32::try_from(workload.replicas).unwrap_or(i32::MAX),
-                ready: i32::try_from(server.ready).unwrap_or(i32::MAX),
-                endpoint: Some(workload.endpoint.clone()),
-                message: match state {
-                    State::Ready => None,
-                    State::Pending(message) | State::Silent(message) | State::Failing(_, message) => {
-                        Some(message.clone())
-                    }
-                },
-                ..told(server)
-            }
+        .map(|(workload, state)| ServerStatus {
+            name: workload.name.clone(),
+            desired: i32::try_from(workload.replicas).unwrap_or(i32::MAX),
+            endpoint: Some(workload.endpoint.clone()),
+            ..server_status(state, seen(&workload.name))
         })
         .collect();
     servers.extend(plan.remotes.iter().map(|remote| {
@@ -81,9 +75,11 @@ pub fn status(
     }
 }
 
-/// The status of a system whose spec cannot be carried out: what runs goes on as it was.
+/// The status of a system whose spec cannot be carried out: what runs goes on as it was, and `running` tells how. What
+/// that leaves out of the servers that `previous` names stands as it was told.
 pub fn invalid_status(
     findings: &[Finding],
+    running: &BTreeMap<String, ObservedServer>,
     generation: Option<i64>,
     previous: Option<&McpSystemStatus>,
     now: &Time,
@@ -96,10 +92,40 @@ pub fn invalid_status(
         Verdict(ConditionType::Stalled, true, reason, message),
         Verdict(ConditionType::Degraded, false, Reason::NothingWrong, "what runs was not touched".to_owned()),
     ];
+    let mut told = previous.cloned().unwrap_or_default();
+    let mut ready = 0;
+    for server in &mut told.servers {
+        let Some(seen) = running.get(&server.name) else { continue };
+        let state = state(&server.name, u32::try_from(server.desired).unwrap_or_default(), false, seen);
+        ready += usize::from(matches!(state, State::Ready));
+        *server = ServerStatus {
+            name: std::mem::take(&mut server.name),
+            desired: server.desired,
+            endpoint: server.endpoint.take(),
+            ..server_status(&state, seen)
+        };
+    }
+    if !running.is_empty() {
+        told.ready_servers = Some(format!("{ready}/{}", running.len()));
+    }
     McpSystemStatus {
         observed_generation: generation,
         conditions: conditions(verdicts, generation, previous, now),
-        ..previous.cloned().unwrap_or_default()
+        ..told
+    }
+}
+
+/// What is said of a server that runs here.
+fn server_status(state: &State, server: &ObservedServer) -> ServerStatus {
+    ServerStatus {
+        ready: i32::try_from(server.ready).unwrap_or(i32::MAX),
+        message: match state {
+            State::Ready => None,
+            State::Pending(message) | State::Silent(message) | State::Failing(_, message) => {
+                Some(message.clone())
+            }
+        },
+        ..told(server)
     }
 }
 
@@ -112,8 +138,7 @@ fn told(server: &ObservedServer) -> ServerStatus {
     }
 }
 
-fn state(workload: &Workload, server: &ObservedServer) -> State {
-    let (name, desired) = (&workload.name, workload.replicas);
+fn state(name: &str, desired: u32, moves: bool, server: &ObservedServer) -> State {
     if let Some(failure) = server.failure.as_ref().filter(|_| desired > 0) {
         return State::Failing(failure.reason, format!("{name}: {}", failure.message));
     }
@@ -125,7 +150,7 @@ fn state(workload: &Workload, server: &ObservedServer) -> State {
         };
     }
     if server.ready < desired {
-        let moves = if workload.moves { "; before it serves, memories are moved to PostgreSQL" } else { "" };
+        let moves = if moves { "; before it serves, memories are moved to PostgreSQL" } else { "" };
         return State::Pending(format!("{name}: {} of {desired} ready{moves}", server.ready));
     }
     if !server.current {

@@ -9,6 +9,7 @@ use mcp_system_plan::{
     validate,
 };
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn system_plan(change: fn(&mut McpSystemSpec)) -> Plan {
     let mut spec = McpSystemSpec::default();
@@ -108,7 +109,8 @@ fn what_is_said_in_each_situation() {
     situations.push(("suspended", told(&suspended, &Observed::default())));
 
     let findings = [Finding::new(Reason::NotSupported, "Postgres is not offered")];
-    let invalid = invalid_status(&findings, Some(2), Some(&told(&plan, &all_ready())), &at(5));
+    let before = told(&plan, &all_ready());
+    let invalid = invalid_status(&findings, &BTreeMap::new(), Some(2), Some(&before), &at(5));
     situations.push(("invalid", invalid));
 
     let text = situations
@@ -131,6 +133,25 @@ fn what_keeps_failing_is_on_its_way_and_not_ready() {
     observed.problems.push(Finding::new(Reason::ApplyFailed, "the API refuses Service demo-memory: no"));
     let text = summary(&told(&plan, &observed));
     assert!(text.contains("Reconciling=False") && text.contains("Stalled=True"), "{text}");
+}
+
+#[test]
+fn what_runs_is_told_while_the_spec_cannot_be_carried_out() {
+    let before = told(&system_plan(|_| ()), &all_ready());
+    let findings = [Finding::new(Reason::InvalidSpec, "no")];
+    let after = |running: &BTreeMap<String, ObservedServer>| {
+        invalid_status(&findings, running, Some(2), Some(&before), &at(5))
+    };
+    let mut running = all_ready().servers;
+    let same = after(&running);
+    assert_eq!((&same.servers, &same.ready_servers), (&before.servers, &before.ready_servers));
+    let down = ObservedServer { running: 1, current: true, ..ObservedServer::default() };
+    running.insert("memory".into(), down);
+    let fewer = after(&running);
+    assert_eq!(fewer.ready_servers.as_deref(), Some("2/3"));
+    let memory = fewer.servers.iter().find(|server| server.name == "memory").expect("is named");
+    assert_eq!((memory.ready, memory.message.as_deref()), (0, Some("memory: 0 of 1 ready")));
+    assert!(memory.endpoint.is_some());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::child::{Facts, Progress};
 use crate::kind::Kind;
 use crate::pod::{Mover, Pod, STEADY, Trouble};
 use k8s_openapi::jiff::Timestamp;
-use mcp_system_crds::Reason;
 use mcp_system_crds::config::ServerKind;
+use mcp_system_crds::{McpSystemStatus, Reason};
 use mcp_system_plan::{Embedded, Failure, MountSource, ObservedServer, Plan, SecretSource, Workload};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,16 +40,10 @@ pub(crate) fn observe(
 ) -> Seen {
     let mut seen = Seen::default();
     for workload in &plan.workloads {
-        let progress = progress(name, workload, family);
+        let progress = progress(name, &workload.name, family);
         let pods = pods(workload, family);
         let (failure, again) = failure(workload, progress, &pods, now);
-        let server = ObservedServer {
-            ready: count(progress.map(|progress| progress.ready)),
-            running: count(progress.map(|progress| progress.replicas)),
-            current: progress.is_some_and(is_current),
-            failure,
-            ..answered(told.get(&workload.name))
-        };
+        let server = ObservedServer { failure, ..running(progress, told.get(&workload.name)) };
         seen.servers.insert(workload.name.clone(), server);
         seen.again = seen.again.into_iter().chain(again).min();
     }
@@ -57,6 +51,24 @@ pub(crate) fn observe(
         seen.servers.insert(remote.name.clone(), answered(told.get(&remote.name)));
     }
     seen
+}
+
+/// Looks at what runs of the servers that an earlier status names, where no plan says what should.
+pub(crate) fn observe_known(
+    status: &McpSystemStatus,
+    name: &str,
+    family: &Family,
+    told: &BTreeMap<String, Told>,
+) -> BTreeMap<String, ObservedServer> {
+    let known = status.servers.iter().filter_map(|server| {
+        let progress = progress(name, &server.name, family);
+        // Neither what runs elsewhere nor what is left out has copies or a Deployment.
+        let runs_here = server.desired > 0 || progress.is_some();
+        let is_up = progress.is_some_and(|progress| progress.ready > 0);
+        let told = told.get(&server.name).filter(|_| is_up);
+        runs_here.then(|| (server.name.clone(), running(progress, told)))
+    });
+    known.collect()
 }
 
 /// The embedded store of a system. A claim on its way out is none any more.
@@ -72,7 +84,7 @@ pub(crate) fn embedded(name: &str, family: &Family) -> Embedded {
 /// The server that now serves from PostgreSQL all that its claim holds, and what its mover told.
 pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Option<(&'a Workload, &'a str)> {
     let workload = plan.workloads.iter().find(|workload| workload.moves)?;
-    progress(name, workload, family).filter(|progress| is_current(progress) && progress.ready > 0)?;
+    progress(name, &workload.name, family).filter(|progress| is_current(progress) && progress.ready > 0)?;
     let mut ready = pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over);
     ready.find_map(|(_, pod)| match &pod.mover {
         Some(Mover::Done(report)) => Some((workload, report.as_str())),
@@ -82,7 +94,7 @@ pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Optio
 
 /// A number that changes whenever the pods that answer for a server do; none while there are none.
 pub(crate) fn incarnation(name: &str, workload: &Workload, family: &Family) -> Option<u64> {
-    let progress = progress(name, workload, family).filter(|progress| progress.ready > 0)?;
+    let progress = progress(name, &workload.name, family).filter(|progress| progress.ready > 0)?;
     let mut hasher = DefaultHasher::new();
     progress.observed_generation.hash(&mut hasher);
     for (name, pod) in pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over) {
@@ -91,8 +103,8 @@ pub(crate) fn incarnation(name: &str, workload: &Workload, family: &Family) -> O
     Some(hasher.finish())
 }
 
-fn progress<'a>(name: &str, workload: &Workload, family: &'a Family) -> Option<&'a Progress> {
-    let child = family.objects.get(&(Kind::Deployment, format!("{name}-{}", workload.name)))?;
+fn progress<'a>(name: &str, server: &str, family: &'a Family) -> Option<&'a Progress> {
+    let child = family.objects.get(&(Kind::Deployment, format!("{name}-{server}")))?;
     match &child.facts {
         Facts::Deployment(progress) => Some(progress),
         Facts::Claim(_) | Facts::None => None,
@@ -110,6 +122,15 @@ fn count(number: Option<i32>) -> u32 {
 /// Whether the Deployment's controller has seen the plan and replaced every older copy.
 fn is_current(progress: &Progress) -> bool {
     progress.observed_generation >= progress.generation && progress.updated == progress.replicas
+}
+
+fn running(progress: Option<&Progress>, told: Option<&Told>) -> ObservedServer {
+    ObservedServer {
+        ready: count(progress.map(|progress| progress.ready)),
+        running: count(progress.map(|progress| progress.replicas)),
+        current: progress.is_some_and(is_current),
+        ..answered(told)
+    }
 }
 
 fn answered(told: Option<&Told>) -> ObservedServer {

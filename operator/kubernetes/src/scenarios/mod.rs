@@ -317,6 +317,27 @@ async fn a_system_that_cannot_work_touches_nothing() {
 }
 
 #[tokio::test]
+async fn what_runs_is_observed_though_the_spec_cannot_be_carried_out() {
+    let scene = Scene::new(memory_only());
+    scene.settle().await;
+    let unreadable = json!({"servers": {"memory": {"port": "none"}}});
+    for broken in [json!({"storage": {"type": "Postgres"}}), unreadable] {
+        scene.set(broken, 2);
+        scene.look().await;
+        for (ready, message) in [(1, "memory was not asked yet"), (0, "memory: 0 of 1 ready")] {
+            scene.change(Kind::Deployment, "demo-memory", |deployment| {
+                deployment["status"] = json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": ready});
+            });
+            assert_eq!(scene.look().await.1, ["PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status"]);
+            let server = scene.api.raw(SYSTEM)["status"]["servers"][0].clone();
+            assert_eq!((&server["ready"], &server["message"]), (&json!(ready), &json!(message)));
+            assert_eq!(scene.condition("Stalled").1, "InvalidSpec");
+            assert_eq!(scene.look().await.1, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unreadable_system_is_told_so() {
     let scene = Scene::new(json!({"servers": {"memory": {"port": "none"}}}));
     let (looked, calls) = scene.look().await;
