@@ -3,7 +3,9 @@
 //! This operator may create Secrets and do nothing else with them, so it cannot see whether one is there. It
 //! goes by its pods: the Secret is there where those that mount it have their volumes. Where they have not, creating it
 //! is tried once, and again, later each time, only while a pod waits to start and nothing else tells why. That it
-//! exists already is no failure. So a system at rest, ready or not, causes no write, nor does another leader.
+//! exists already is no failure; where the API goes on saying so, those pods wait for something else, a Secret of the
+//! user's perhaps, and it is let be until others wait. So a system at rest, ready or not, causes no write, nor does
+//! another leader.
 
 use crate::apply::{Applied, Change, Tools, What};
 use crate::cache::Family;
@@ -15,6 +17,7 @@ use crate::render::{Owner, caller_keys};
 use mcp_system_crds::Reason;
 use mcp_system_plan::{CallerKeys, Finding, Plan, SecretSource, Workload};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,6 +40,8 @@ struct Known {
     /// Whether creating it was tried, or needs no try: its pods told that it is there.
     was_tried: bool,
     wait: Option<Wait>,
+    /// The pods that wait for something else, since it is there for certain: for them it is not tried again.
+    in_vain: Option<u64>,
     /// Why the API refuses it.
     refused: Option<Finding>,
 }
@@ -63,8 +68,8 @@ impl Wait {
 enum Sign {
     /// Some pod has mounted it and none waits to, or no copy is to run.
     There,
-    /// A pod waits to start, and nothing tells why.
-    Starting,
+    /// Pods wait to start, and nothing tells why. The number is another one where other pods do.
+    Starting(u64),
     /// No pod has mounted it, for another reason or because there are no pods yet.
     Lacking,
 }
@@ -123,14 +128,16 @@ impl Known {
                 Step::Rest
             }
             _ if !self.was_tried => Step::Create,
-            (_, Some(wait)) if sign == Sign::Starting || self.refused.is_some() => {
-                if wait.until <= now {
-                    Step::Create
-                } else {
-                    Step::Wait(wait.until - now)
-                }
+            (Sign::Starting(pods), None) if self.in_vain == Some(pods) => Step::Rest,
+            // That it is there was told for so long that nothing else of its name can be on its way out.
+            (Sign::Starting(pods), Some(wait)) if wait.pause == LONGEST && self.refused.is_none() => {
+                (self.wait, self.in_vain) = (None, Some(pods));
+                Step::Rest
             }
-            (Sign::Starting, _) => {
+            (_, Some(wait)) if matches!(sign, Sign::Starting(_)) || self.refused.is_some() => {
+                if wait.until <= now { Step::Create } else { Step::Wait(wait.until - now) }
+            }
+            (Sign::Starting(_), _) => {
                 self.wait = Some(Wait::new(STARTING, now));
                 Step::Wait(STARTING)
             }
@@ -173,7 +180,8 @@ impl Known {
             Err(error) => return applied.errors.push(error),
         };
         applied.again(wait.pause);
-        *self = Self { uid: std::mem::take(&mut self.uid), was_tried: true, wait: Some(wait), refused };
+        let uid = std::mem::take(&mut self.uid);
+        *self = Self { uid, was_tried: true, wait: Some(wait), in_vain: None, refused };
     }
 }
 
@@ -195,8 +203,11 @@ fn sign(plan: &Plan, owner: &Owner, family: &Family) -> Sign {
         let is_mounting = |pod: &&Pod| mounting().any(|workload| workload.name == pod.server);
         family.pods.values().filter(|pod| !pod.over).filter(is_mounting)
     };
-    if pods().any(|pod| !pod.mounted && pod.trouble.is_none()) {
-        return Sign::Starting;
+    let mut waiting = pods().filter(|pod| !pod.mounted && pod.trouble.is_none()).peekable();
+    if waiting.peek().is_some() {
+        let mut hasher = DefaultHasher::new();
+        waiting.for_each(|pod| pod.uid.hash(&mut hasher));
+        return Sign::Starting(hasher.finish());
     }
     if pods().any(|pod| pod.mounted) {
         return Sign::There;
@@ -225,6 +236,9 @@ fn random_keys() -> CallerKeys {
 mod tests {
     use super::*;
 
+    /// One pod waits.
+    const WAITING: Sign = Sign::Starting(1);
+
     fn tried(known: &mut Known, result: Result<bool, Error>, now: Instant) -> Applied {
         let mut applied = Applied::default();
         known.tried("demo-callers", result, now, &mut applied);
@@ -246,11 +260,11 @@ mod tests {
         let (mut known, now) = (Known::default(), Instant::now());
         assert_eq!(known.step(Sign::Lacking, now), Step::Create);
         assert_eq!(tried(&mut known, Ok(true), now).changes.len(), 1);
-        assert_eq!(known.step(Sign::Starting, now), Step::Wait(STARTING));
+        assert_eq!(known.step(WAITING, now), Step::Wait(STARTING));
         assert_eq!(known.step(Sign::There, now), Step::Rest);
         // A roll-out later on: its pods start in time.
         let later = now + Duration::from_hours(1);
-        assert_eq!(known.step(Sign::Starting, later), Step::Wait(STARTING));
+        assert_eq!(known.step(WAITING, later), Step::Wait(STARTING));
         assert_eq!(known.step(Sign::There, later), Step::Rest);
     }
 
@@ -266,21 +280,24 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_go_on_waiting_have_it_tried_again_later_each_time() {
+    fn pods_that_go_on_waiting_have_it_tried_again_later_each_time_until_it_is_sure() {
         let (mut known, mut now) = (Known::default(), Instant::now());
         known.step(Sign::Lacking, now);
         let applied = tried(&mut known, Ok(false), now);
         assert_eq!((applied.again, applied.changes.len()), (Some(LEAVING), 0));
         let mut pauses = Vec::new();
-        for _ in 0..9 {
-            let Step::Wait(rest) = known.step(Sign::Starting, now) else { panic!("{known:?}") };
+        while let Step::Wait(rest) = known.step(WAITING, now) {
             pauses.push(rest.as_secs());
             now += rest;
-            assert_eq!(known.step(Sign::Starting, now), Step::Create);
+            assert_eq!(known.step(WAITING, now), Step::Create);
             tried(&mut known, Ok(false), now);
         }
-        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!(known.step(Sign::Lacking, now + LONGEST), Step::Rest, "nobody waits for it any more");
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320]);
+        now += LONGEST;
+        assert_eq!(known.step(WAITING, now), Step::Rest, "it is there: they wait for something else");
+        assert_eq!(known.step(Sign::Starting(2), now), Step::Wait(STARTING), "others may wait for it");
+        assert_eq!(known.step(Sign::Starting(2), now + STARTING), Step::Create);
+        assert_eq!(known.step(Sign::Lacking, now + STARTING), Step::Rest, "nobody waits for it any more");
     }
 
     #[test]
@@ -289,7 +306,7 @@ mod tests {
         known.step(Sign::Lacking, now);
         tried(&mut known, Ok(true), now);
         for _ in 0..5 {
-            assert_eq!(known.step(Sign::Starting, now), Step::Wait(STARTING));
+            assert_eq!(known.step(WAITING, now), Step::Wait(STARTING));
             now += STARTING;
             assert_eq!(known.step(Sign::Lacking, now), Step::Rest);
             now += LONGEST;

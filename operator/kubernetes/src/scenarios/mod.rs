@@ -441,6 +441,26 @@ async fn keys_that_may_be_missing_are_made_again_while_pods_wait_for_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_that_wait_for_a_secret_of_the_users_do_not_have_ours_made_for_ever() {
+    let mut spec = with_keys();
+    spec["callers"] = json!({"secretRef": {"name": "team"}});
+    let scene = Scene::new(spec);
+    scene.settle().await;
+    scene.api.refuse_path("/api/v1/namespaces/test/secrets", Some((409, "it already exists")));
+    start_pod(&scene, "demo-orchestrator-1", "orchestrator", false);
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let (looked, sent) = scene.look().await;
+        calls.extend(sent);
+        let Next::After(delay) = looked.next else { break };
+        tokio::time::advance(delay).await;
+    }
+    assert_eq!(scene.look().await.0.next, Next::Rest);
+    assert!(calls.iter().all(|call| call == "POST secrets"), "{calls:?}");
+    assert!((1..10).contains(&calls.len()), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_that_a_pod_has_mounted_are_there_whatever_else_it_waits_for() {
     let scene = Scene::new(with_keys());
     scene.settle().await;
