@@ -109,6 +109,8 @@ pub enum Reason {
     ObjectNotOurs,
     /// The API refused a write, or goes on failing.
     ApplyFailed,
+    /// Somebody else changes an object of this system back each time.
+    Contested,
     /// A part of the spec is left out in this place.
     LeftOut,
     /// Settings of the tools server cannot work; what they are about is left out.
@@ -132,6 +134,7 @@ impl Reason {
             Self::NotSupported => "NotSupported",
             Self::ObjectNotOurs => "ObjectNotOurs",
             Self::ApplyFailed => "ApplyFailed",
+            Self::Contested => "Contested",
             Self::LeftOut => "LeftOut",
             Self::InvalidTools => "InvalidTools",
         }

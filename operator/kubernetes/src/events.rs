@@ -61,14 +61,15 @@ pub(crate) fn of_status(before: Option<&McpSystemStatus>, after: &McpSystemStatu
     {
         news.push(News::warning(reason(&condition.reason), "Reconcile", &condition.message));
     }
-    // What is left out of a system that runs all the same. Every other reason is told by what it leads to.
+    // What is wrong with a system that runs all the same. Every other reason is told by what it leads to.
     let degraded = ConditionType::Degraded;
     if let Some(condition) = condition(Some(after), degraded)
         && condition.status == "True"
-        && condition.reason == Reason::InvalidTools.name()
         && said(before, degraded).as_ref() != Some(&condition.message)
     {
-        news.push(News::warning(Reason::InvalidTools.name(), "Plan", &condition.message));
+        let told = [(Reason::InvalidTools, "Plan"), (Reason::Contested, "Apply")];
+        let told = told.into_iter().find(|(reason, _)| reason.name() == condition.reason);
+        news.extend(told.map(|(reason, action)| News::warning(reason.name(), action, &condition.message)));
     }
     let ready = ConditionType::Ready;
     if is(Some(after), ready) && !is(before, ready) {
@@ -263,11 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn tools_that_cannot_work_are_told_once() {
-        let degraded = |message| status(&[("Degraded", "True", "InvalidTools", message)], vec![]);
-        assert_eq!(reasons(None, &degraded("a")), ["InvalidTools"]);
-        assert_eq!(reasons(Some(&degraded("a")), &degraded("a")), [""; 0]);
-        assert_eq!(reasons(Some(&degraded("a")), &degraded("b")), ["InvalidTools"]);
+    fn what_is_wrong_with_a_system_that_runs_is_told_once() {
+        for reason in ["InvalidTools", "Contested"] {
+            let degraded = |message| status(&[("Degraded", "True", reason, message)], vec![]);
+            assert_eq!(reasons(None, &degraded("a")), [reason]);
+            assert_eq!(reasons(Some(&degraded("a")), &degraded("a")), [""; 0]);
+            assert_eq!(reasons(Some(&degraded("a")), &degraded("b")), [reason]);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Only applying and telling touch the API; at rest neither does. Must not know watches, queues or leases.
 
-use crate::apply::{Applied, Refusals, Tools, apply, note_moved, retain_claims};
+use crate::apply::{Applied, Contests, Refusals, Tools, apply, note_moved, retain_claims};
 use crate::asks::{Asks, Question, Told};
 use crate::cache::{Cache, Family, System};
 use crate::door::Door;
@@ -32,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) cache: Arc<Cache>,
     pub(crate) asks: Arc<Asks>,
     pub(crate) refusals: Refusals,
+    pub(crate) contests: Contests,
     pub(crate) keys: Keys,
     pub(crate) setbacks: Setbacks,
     pub(crate) metrics: Arc<Metrics>,
@@ -76,6 +77,7 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
         // What belonged to it goes by its owner references.
         context.asks.forget(key);
         context.refusals.forget(key);
+        context.contests.forget(key);
         context.keys.forget(key);
         context.setbacks.forget(key);
         return Looked::new("gone", Next::Rest);
@@ -102,7 +104,12 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     // Apply.
     let owner = Owner { namespace: key.namespace.clone(), name: key.name.clone(), uid: system.uid.clone() };
     let desired = render(&plan, &owner, context.monitors.load(Ordering::Relaxed));
-    let tools = Tools { door: &context.door, cache: &context.cache, refusals: &context.refusals };
+    let tools = Tools {
+        door: &context.door,
+        cache: &context.cache,
+        refusals: &context.refusals,
+        contests: &context.contests,
+    };
     let mut applied = Applied::default();
     // Before the pods that mount it.
     keys::ensure(&context.keys, tools, key, &owner, &plan, &mut applied).await;

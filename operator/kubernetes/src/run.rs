@@ -1,6 +1,6 @@
 //! The operator from its start to its end.
 
-use crate::apply::Refusals;
+use crate::apply::{Contests, Refusals};
 use crate::asks::Asks;
 use crate::cache::Cache;
 use crate::controller;
@@ -90,6 +90,7 @@ async fn run_with(
         cache: sink.cache.clone(),
         asks: Arc::new(Asks::new(options.probe_interval)),
         refusals: Refusals::default(),
+        contests: Contests::default(),
         keys: Keys::default(),
         setbacks: Setbacks::default(),
         metrics: metrics.clone(),

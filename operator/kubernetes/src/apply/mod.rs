@@ -4,6 +4,7 @@
 //! [`decide`] is pure; the rest does what it says. Must not know how a system is doing.
 
 mod claim;
+mod contests;
 mod decide;
 mod refusals;
 mod repair;
@@ -11,6 +12,7 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use contests::Contests;
 pub(crate) use refusals::Refusals;
 
 use crate::apply::decide::{Step, Why, decide};
@@ -83,6 +85,7 @@ pub(crate) struct Tools<'a> {
     pub(crate) door: &'a Door,
     pub(crate) cache: &'a Cache,
     pub(crate) refusals: &'a Refusals,
+    pub(crate) contests: &'a Contests,
 }
 
 /// Writes what has to be written.
@@ -93,7 +96,7 @@ pub(crate) async fn apply(
     desired: &[Desired],
     applied: &mut Applied,
 ) {
-    let Tools { door, cache, .. } = tools;
+    let Tools { door, cache, contests, .. } = tools;
     let family = cache.family(key);
     // Servers whose pods must not start: what they would mount or run as is somebody else's.
     let mut blocked: HashSet<&str> = HashSet::new();
@@ -120,6 +123,11 @@ pub(crate) async fn apply(
             }
             Err(error) => applied.errors.push(error),
         }
+    }
+    let (contested, again) = contests.told(key);
+    applied.shortfalls.extend(contested);
+    if let Some(again) = again {
+        applied.again(again);
     }
 }
 
@@ -273,10 +281,18 @@ impl Worker<'_> {
             applied.again(delay);
             return Ok(child.is_some());
         }
+        if let Some(rest) = self.tools.contests.pause(self.key, object) {
+            applied.again(rest);
+            return Ok(child.is_some());
+        }
         match self.send(object, child, body).await {
             Ok(written) => {
                 refusals.lift(self.key, object);
                 self.note(object, body, written);
+                if self.tools.contests.note(self.key, object) {
+                    let (kind, name) = (object.kind.name(), &object.name);
+                    tracing::warn!(system = %self.key, kind, name, "somebody else changes it back each time");
+                }
                 applied.changes.push(Change { kind: object.kind, name: object.name.clone(), what });
                 Ok(true)
             }

@@ -1,10 +1,11 @@
 //! What one look at a system sends to the API, call by call.
 
 mod api;
+mod contests;
 mod failures;
 mod moves;
 
-use crate::apply::Refusals;
+use crate::apply::{Contests, Refusals};
 use crate::asks::Asks;
 use crate::cache::Cache;
 use crate::door::Door;
@@ -43,6 +44,7 @@ impl Scene {
             cache: Arc::new(Cache::default()),
             asks: Arc::new(Asks::new(Duration::from_mins(1))),
             refusals: Refusals::default(),
+            contests: Contests::default(),
             keys: Keys::default(),
             setbacks: Setbacks::default(),
             metrics,
