@@ -417,10 +417,11 @@ fn an_image_runs_in_a_container_which_is_ended_by_its_name() {
     let told = std::fs::read_to_string(home.path().join("docker.log")).unwrap();
     for line in [
         format!("--publish 127.0.0.1:{0}:{0}", home.port(3)),
-        "run --rm --name mcp-from-file-packed --pull missing".to_owned(),
+        "run --rm --name mcp-from-file-packed-".to_owned(),
+        " --pull missing --publish ".to_owned(),
         "--memory 1073741824b --cpus 0.800 --env IMAGE_TOKEN".to_owned(),
-        "stop --time 30 mcp-from-file-packed".to_owned(),
-        "rm --force mcp-from-file-packed".to_owned(),
+        "stop --time 30 mcp-from-file-packed-".to_owned(),
+        "rm --force mcp-from-file-packed-".to_owned(),
     ] {
         assert!(told.contains(&line), "{line} is missing in:\n{told}");
     }

@@ -11,7 +11,9 @@ use mcp_system_plan::{
 };
 use mcp_system_probe::Endpoint;
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -291,7 +293,7 @@ fn process(system: &str, workload: &Workload, place: &Place<'_>) -> Result<Proce
         }
         Run::Image { image, args } => {
             let runtime = place.runtime.ok_or("neither docker nor podman is on the PATH")?.to_owned();
-            let name = format!("mcp-{system}-{}", workload.name);
+            let name = container_name(system, &workload.name, &directories.root);
             let args = run_image(&name, image, &expanded(args, &env), workload, &env, place.bind);
             container = Some(Container { runtime: runtime.clone(), name });
             // The rest stands on the command line, and is none of the runtime's own business.
@@ -448,6 +450,17 @@ fn program(command: &str, base: &Path) -> PathBuf {
 /// A path of the file, without the `.` that it may begin with.
 fn below(base: &Path, path: &str) -> PathBuf {
     base.join(path).components().collect()
+}
+
+/// The name of a container. The system's folder is part of it: whatever homes there are, no two systems of a machine
+/// have containers of one name, and one that is removed by its name is this system's own.
+fn container_name(system: &str, server: &str, root: &Path) -> String {
+    let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
+    let folder = digest.iter().take(4).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    format!("mcp-{system}-{server}-{folder}")
 }
 
 fn run_image(

@@ -156,3 +156,12 @@ fn memories_are_moved_before_the_first_start_and_later_plans_replace_nothing() {
     let later = rendered_beside(POSTGRES, &variables, Embedded::Moved).processes.remove(0);
     assert!(later.moves.is_none() && moving.can_become(&later) && moving.reads_the_same(&later));
 }
+
+#[test]
+fn no_two_systems_of_a_machine_have_containers_of_one_name() {
+    let name = |system, server, root: &str| container_name(system, server, Path::new(root));
+    let ours = name("a", "b-c", "/home/me/state/a");
+    assert_eq!(ours, name("a", "b-c", "/home/me/state/a"));
+    assert_ne!(ours, name("a", "b-c", "/tmp/state/a"));
+    assert_ne!(ours, name("a-b", "c", "/home/me/state/a-b"));
+}
