@@ -7,10 +7,11 @@
 //! - `supervise` carries them out: one task a server; `observe` asks; `facts` holds what is known;
 //! - `report` is the status as a cluster would have it, plus the processes; `view` makes text of it (pure);
 //! - `control` is the socket between a command and the supervisor; `commands` are what a person types;
-//! - `directories`, `secrets`, `pids`, `ports`, `os` are this machine's files, processes and sockets.
+//! - `directories`, `secrets`, `pids`, `ports`, `containers`, `os` are this machine's files, processes and sockets.
 
 mod choose;
 mod commands;
+mod containers;
 mod control;
 mod directories;
 mod expand;

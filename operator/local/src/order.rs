@@ -1,6 +1,7 @@
 //! What is to run: a system, the folder that it starts from, and the environment of whoever asked. Travels
 //! from `up` to the supervisor, which never reads the file itself.
 
+use crate::containers;
 use crate::directories::Directories;
 use crate::settings::{Settings, check_server, override_system};
 use anyhow::{Context, bail};
@@ -11,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// The file that is read when none is named and it is there.
 pub const DEFAULT_FILE: &str = "mcp-system.yaml";
@@ -63,25 +63,19 @@ impl Order {
         Ok(Settings::read(&|name: &str| self.variables.get(name).cloned())?)
     }
 
-    /// The program that runs images, where there is one that answers. A client whose daemon does not run is
-    /// none. Not looked for when no server is an image.
-    pub(crate) fn runtime(&self) -> Option<&'static str> {
-        let path = self.variables.get("PATH")?;
-        if self.system.spec.extra_servers.iter().all(|extra| extra.image.is_none()) {
-            return None;
+    /// The program that runs images, where there is one. Not looked for when no server is an image.
+    pub(crate) fn runtime(&self) -> anyhow::Result<Option<&'static str>> {
+        let has_images = self.system.spec.extra_servers.iter().any(|extra| extra.image.is_some());
+        match self.variables.get("PATH").filter(|_| has_images) {
+            Some(path) => containers::runtime(path),
+            None => Ok(None),
         }
-        ["docker", "podman"].into_iter().find(|name| {
-            std::env::split_paths(path)
-                .map(|folder| folder.join(name))
-                .find(|program| program.is_file())
-                .is_some_and(|program| answers(&program))
-        })
     }
 
-    /// The plan for this machine.
-    pub(crate) fn plan(&self, directories: &Directories) -> anyhow::Result<Plan> {
+    /// The plan for this machine, where this program runs images.
+    pub(crate) fn plan(&self, directories: &Directories, runtime: Option<&str>) -> anyhow::Result<Plan> {
         let target = Target::Laptop {
-            container_runtime: self.runtime().map(str::to_owned),
+            container_runtime: runtime.map(str::to_owned),
             folder: directories.root.clone(),
         };
         let observed = Observed { embedded: embedded(directories), ..Observed::default() };
@@ -104,13 +98,6 @@ fn embedded(directories: &Directories) -> Embedded {
         true if data.join(MOVED_FILE).exists() => Embedded::Moved,
         true => Embedded::Present,
     }
-}
-
-/// Whether a container runtime is there to be used.
-fn answers(program: &Path) -> bool {
-    let mut info = Command::new(program);
-    info.arg("info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    info.status().is_ok_and(|status| status.success())
 }
 
 /// The system of a file, and the file that it is from.
@@ -163,7 +150,7 @@ mod tests {
             variables: BTreeMap::new(),
         };
         let directories = Directories::new(Path::new("/state"), BUILT_IN, &|_| None).unwrap();
-        let plan = order.plan(&directories).unwrap();
+        let plan = order.plan(&directories, None).unwrap();
         let names: Vec<&str> = plan.workloads.iter().map(|workload| workload.name.as_str()).collect();
         assert_eq!(names, ["memory", "tools", "orchestrator"]);
         assert_eq!(plan.url.as_deref(), Some("http://127.0.0.1:8002/mcp"));

@@ -136,9 +136,12 @@ impl Supervisor {
 
     /// Makes what runs what the order says. Nothing is touched when the order cannot be carried out.
     pub(crate) async fn apply(&self, order: Order) -> anyhow::Result<Changes> {
-        let plan = order.plan(&self.directories)?;
+        // Asks a program, which may take its time.
+        let looking = order.clone();
+        let runtime = tokio::task::spawn_blocking(move || looking.runtime()).await??;
+        let plan = order.plan(&self.directories, runtime)?;
         let settings = order.settings()?;
-        let rendered = self.render(&order, &plan, &settings);
+        let rendered = self.render(&order, &plan, &settings, runtime);
         let mut servers = self.servers().await?;
         let busy = self.busy(&servers, &rendered, &settings);
         if !busy.is_empty() {
@@ -264,13 +267,13 @@ impl Supervisor {
         }
     }
 
-    fn render(&self, order: &Order, plan: &Plan, settings: &Settings) -> Rendered {
+    fn render(&self, order: &Order, plan: &Plan, settings: &Settings, runtime: Option<&str>) -> Rendered {
         let place = Place {
             program: &self.program,
             directories: &self.directories,
             base: &order.base,
             bind: settings.bind,
-            runtime: order.runtime(),
+            runtime,
             variables: &order.variables,
         };
         render(plan, &place)

@@ -29,14 +29,15 @@ pub fn plan(system: McpSystem, file: Option<PathBuf>) -> anyhow::Result<LaptopPl
     let order = Order::new(system, file)?;
     let program = std::env::current_exe().context("this program's own path cannot be told")?;
     let directories = Directories::new(&home()?, order.name(), &environment)?;
-    let plan = order.plan(&directories)?;
+    let runtime = order.runtime()?;
+    let plan = order.plan(&directories, runtime)?;
     let settings = order.settings()?;
     let place = Place {
         program: &program,
         directories: &directories,
         base: &order.base,
         bind: settings.bind,
-        runtime: order.runtime(),
+        runtime,
         variables: &order.variables,
     };
     Ok(LaptopPlan { rendered: render(&plan, &place), plan })

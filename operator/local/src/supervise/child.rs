@@ -1,6 +1,7 @@
 //! One process from its start to its end. Must not know why it is started or ended.
 
 use super::journal::open_log;
+use crate::containers;
 use crate::directories::{create_private, write_whole};
 use crate::os;
 use crate::pids::Recorded;
@@ -46,7 +47,7 @@ impl Running {
         }
         if let Some(container) = &spec.container {
             // One of this name that is left over would keep the new one from starting.
-            command(container, &["rm", "--force", &container.name], variables).await;
+            remove(container, variables).await;
         }
         let log = open_log(&spec.log).with_context(|| format!("{} cannot be written", spec.log.display()))?;
         let mut child = Command::new(&spec.program)
@@ -110,7 +111,7 @@ impl Running {
         };
         if !has_ended {
             if let Some(container) = &self.container {
-                command(container, &["rm", "--force", &container.name], &self.variables).await;
+                remove(container, &self.variables).await;
             }
             os::signal_group(self.pid, Signal::SIGKILL);
             let _ = self.child.wait().await;
@@ -160,6 +161,13 @@ fn put_files(spec: &ProcessSpec) -> anyhow::Result<()> {
     spec.secrets.iter().try_for_each(secrets::put)
 }
 
+/// Ends a container by force. A runtime that hangs is not waited for.
+async fn remove(container: &Container, variables: &Variables) {
+    let arguments = ["rm", "--force", &container.name];
+    let _ =
+        tokio::time::timeout(containers::REMOVE_DEADLINE, command(container, &arguments, variables)).await;
+}
+
 async fn command(container: &Container, arguments: &[&str], variables: &Variables) {
     let _ = Command::new(&container.runtime)
         .args(arguments)
@@ -168,6 +176,7 @@ async fn command(container: &Container, arguments: &[&str], variables: &Variable
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .kill_on_drop(true)
         .status()
         .await;
 }
