@@ -381,7 +381,8 @@ run)
     echo $$ > "$DOCKER_NOTES/docker.pid"
     exec "$PROGRAM" serve tools --port "$port" ;;
 stop) kill "$(cat "$DOCKER_NOTES/docker.pid")" ;;
-rm) [ ! -f "$DOCKER_NOTES/docker.pid" ] || kill -9 "$(cat "$DOCKER_NOTES/docker.pid")" ;;
+container) [ -f "$DOCKER_NOTES/docker.pid" ] ;;
+rm) [ ! -f "$DOCKER_NOTES/docker.pid" ] || { kill -9 "$(cat "$DOCKER_NOTES/docker.pid")"; rm "$DOCKER_NOTES/docker.pid"; } ;;
 esac
 "#;
 

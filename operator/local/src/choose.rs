@@ -25,7 +25,7 @@ pub(crate) struct Chosen {
 
 /// Whether something of a system runs: its supervisor, or servers without one.
 pub(crate) fn runs(directories: &Directories) -> bool {
-    is_supervised(directories) || !pids::alive(&directories.pids).is_empty()
+    is_supervised(directories) || !pids::left(&directories.pids).is_empty()
 }
 
 /// Whether a supervisor is in charge of a system. It holds the lock until its last breath.

@@ -50,6 +50,18 @@ fn choose(path: &str, is_of_use: impl Fn(&Path) -> Answer) -> anyhow::Result<Opt
     Ok(None)
 }
 
+/// Whether a runtime has a container of this name.
+pub(crate) fn has(runtime: &str, name: &str) -> Answer {
+    ask(Path::new(runtime), &["container", "inspect", name], ANSWER_DEADLINE)
+}
+
+/// Ends the container of this name by force. `false` when it may be there still.
+pub(crate) fn remove(runtime: &str, name: &str) -> bool {
+    // Its answer tells less than a look: to end what is just ending by itself is an error to some.
+    ask(Path::new(runtime), &["rm", "--force", name], REMOVE_DEADLINE);
+    has(runtime, name) == Answer::No
+}
+
 /// Asks a runtime something that its exit code answers.
 fn ask(program: &Path, arguments: &[&str], deadline: Duration) -> Answer {
     let mut command = Command::new(program);
@@ -84,11 +96,12 @@ mod tests {
         for name in ["docker", "podman"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let chosen = |docker, podman| {
-            choose(folder.path().to_str().unwrap(), |program| {
-                if program.ends_with("docker") { docker } else { podman }
-            })
-        };
+        let chosen =
+            |docker, podman| {
+                choose(folder.path().to_str().unwrap(), |program| {
+                    if program.ends_with("docker") { docker } else { podman }
+                })
+            };
         assert_eq!(chosen(Answer::Yes, Answer::Yes).unwrap(), Some("docker"));
         assert_eq!(chosen(Answer::No, Answer::No).unwrap(), None);
         assert_eq!(chosen(Answer::Silence, Answer::Yes).unwrap(), Some("podman"));
@@ -99,7 +112,7 @@ mod tests {
     #[test]
     fn an_answer_is_waited_for_until_the_deadline() {
         let ask = |program: &str, arguments: &[&str], deadline| ask(Path::new(program), arguments, deadline);
-        let long = Duration::from_secs(60);
+        let long = Duration::from_mins(1);
         assert_eq!(ask("true", &[], long), Answer::Yes);
         assert_eq!(ask("false", &[], long), Answer::No);
         assert_eq!(ask("/nowhere/docker", &["info"], long), Answer::No);

@@ -1,13 +1,13 @@
-//! PID files: which process a server is, so that it is found again when its supervisor is gone. Knows
-//! processes and files, not what a server is.
+//! PID files: which process or container a server is, so that it is found again when its supervisor is gone. Knows
+//! processes, containers and files, not what a server is.
 
+use crate::containers::{self, Answer};
 use crate::directories::write_whole;
 use crate::os;
 use nix::sys::signal::Signal;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The name of the supervisor's own PID file.
@@ -57,34 +57,59 @@ impl Recorded {
     pub(crate) fn is_alive(&self) -> bool {
         os::identity(self.pid).is_some_and(|started| started == self.started)
     }
+
+    /// Whether it is still there: the process, or its container, which outlives the client that started it.
+    fn is_left(&self) -> bool {
+        let has = |(runtime, name): &(String, String)| containers::has(runtime, name) != Answer::No;
+        self.is_alive() || self.container.as_ref().is_some_and(has)
+    }
 }
 
-/// Every process that the PID files of a directory name and that is alive, by the name of its file.
-pub(crate) fn alive(directory: &Path) -> Vec<(String, Recorded)> {
+/// What came of ending what was left behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// What was ended, by the names of the files.
+    pub(crate) names: Vec<String>,
+    /// What could not be ended, in words.
+    pub(crate) remaining: Vec<String>,
+}
+
+/// Everything that the PID files of a directory name and that is still there, by the name of its file.
+pub(crate) fn left(directory: &Path) -> Vec<(String, Recorded)> {
     let mut found: Vec<_> = fs::read_dir(directory)
         .into_iter()
         .flatten()
         .filter_map(|entry| {
             let path = entry.ok()?.path();
             let name = path.file_name()?.to_str()?.strip_suffix(".pid")?.to_owned();
-            Recorded::read(&path).filter(Recorded::is_alive).map(|recorded| (name, recorded))
+            Recorded::read(&path).filter(Recorded::is_left).map(|recorded| (name, recorded))
         })
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
 }
 
-/// Ends processes that no supervisor watches any more, and forgets their files. All are asked at once;
-/// what has not ended within the grace period is ended by force.
-pub(crate) fn end_orphans(directory: &Path, grace: Duration) -> Vec<String> {
-    let mut orphans = alive(directory);
+/// Ends what no supervisor watches any more, and forgets its files. All processes are asked at once; what has not ended
+/// within the grace period is ended by force.
+pub(crate) fn end_orphans(directory: &Path, grace: Duration) -> Ended {
+    let mut orphans = left(directory);
     // A supervisor that is just about to exit is no server, and its process group may be a terminal's.
     orphans.retain(|(name, _)| name != SUPERVISOR);
-    for (_, orphan) in &orphans {
-        remove_container(orphan);
-        os::signal_group(orphan.pid, Signal::SIGTERM);
+    let mut ended = Ended::default();
+    let mut remaining = Vec::new();
+    for (name, orphan) in &orphans {
+        match &orphan.container {
+            Some((runtime, container)) if !containers::remove(runtime, container) => {
+                let problem = format!("{runtime} did not end its container {container}, which may run still");
+                ended.remaining.push(format!("{name}: {problem}"));
+                remaining.push((name.clone(), orphan.clone()));
+            }
+            _ => ended.names.push(name.clone()),
+        }
+        if orphan.is_alive() {
+            os::signal_group(orphan.pid, Signal::SIGTERM);
+        }
     }
-    let names = orphans.iter().map(|(name, _)| name.clone()).collect();
     let deadline = Instant::now() + grace;
     let mut pause = Duration::from_millis(2);
     while Instant::now() < deadline {
@@ -99,7 +124,11 @@ pub(crate) fn end_orphans(directory: &Path, grace: Duration) -> Vec<String> {
         os::signal_group(orphan.pid, Signal::SIGKILL);
     }
     forget(directory);
-    names
+    // For whoever tries again.
+    for (name, orphan) in remaining {
+        let _ = orphan.write(&directory.join(format!("{name}.pid")));
+    }
+    ended
 }
 
 /// Removes every PID file of a directory.
@@ -111,23 +140,13 @@ pub(crate) fn forget(directory: &Path) {
     }
 }
 
-fn remove_container(recorded: &Recorded) {
-    if let Some((runtime, name)) = &recorded.container {
-        let mut command = Command::new(runtime);
-        command
-            .args(["rm", "--force", name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let _ = command.status();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
+    use std::process::Command;
 
     fn sleeper() -> std::process::Child {
         Command::new("sleep").arg("60").process_group(0).spawn().unwrap()
@@ -139,10 +158,10 @@ mod tests {
         let mut child = sleeper();
         let recorded = Recorded::running(child.id(), None).unwrap();
         recorded.write(&directory.path().join("memory.pid")).unwrap();
-        assert_eq!(alive(directory.path()), [("memory".to_owned(), recorded.clone())]);
+        assert_eq!(left(directory.path()), [("memory".to_owned(), recorded.clone())]);
         // Reaps the child as its parent; the orphans of a real supervisor have the system as parent.
         let reaper = std::thread::spawn(move || child.wait().unwrap());
-        assert_eq!(end_orphans(directory.path(), Duration::from_secs(5)), ["memory"]);
+        assert_eq!(end_orphans(directory.path(), Duration::from_secs(5)).names, ["memory"]);
         reaper.join().unwrap();
         assert!(!recorded.is_alive());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -155,11 +174,52 @@ mod tests {
         let path = directory.path().join("memory.pid");
         fs::write(&path, format!("{}\nstarted=long ago\n", child.id())).unwrap();
         assert!(!Recorded::read(&path).unwrap().is_alive());
-        assert!(end_orphans(directory.path(), Duration::from_secs(1)).is_empty());
+        assert_eq!(end_orphans(directory.path(), Duration::from_secs(1)), Ended::default());
         assert!(!path.exists());
         assert!(child.try_wait().unwrap().is_none(), "it must still run");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Stands in for docker: a container is there as long as the file of its name beside this one.
+    const DOCKER: &str = "#!/bin/sh\n\
+        case \"$1 $2\" in\n\
+        'container inspect') [ -e \"${0%/*}/$3\" ] ;;\n\
+        'rm --force') [ -e \"${0%/*}/stuck\" ] || rm -f \"${0%/*}/$3\" ;;\n\
+        esac\n";
+
+    #[test]
+    fn a_container_whose_client_is_gone_is_ended_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (docker, pids) = (folder.path().join("docker"), folder.path().join("pids"));
+        fs::write(&docker, DOCKER).unwrap();
+        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(&pids).unwrap();
+        // The id is this test's own, which is another process than the one that started long ago.
+        let client = Recorded {
+            pid: std::process::id(),
+            started: "long ago".to_owned(),
+            container: Some((docker.display().to_string(), "weather-1".to_owned())),
+        };
+        let end = || end_orphans(&pids, Duration::from_secs(1));
+        client.write(&pids.join("weather.pid")).unwrap();
+        assert_eq!((left(&pids), end()), (Vec::new(), Ended::default()), "there is no container");
+
+        let (container, stuck) = (folder.path().join("weather-1"), folder.path().join("stuck"));
+        for file in [&container, &stuck] {
+            fs::write(file, "").unwrap();
+        }
+        client.write(&pids.join("weather.pid")).unwrap();
+        let ended = end();
+        assert!(
+            ended.names.is_empty() && ended.remaining[0].contains("its container weather-1"),
+            "{ended:?}"
+        );
+        fs::remove_file(stuck).unwrap();
+        assert_eq!(left(&pids), [("weather".to_owned(), client)], "it can be tried again");
+        assert_eq!(end().names, ["weather"]);
+        assert!(!container.exists());
+        assert_eq!(fs::read_dir(&pids).unwrap().count(), 0);
     }
 
     #[test]

@@ -105,8 +105,14 @@ impl Supervisor {
         // The earlier one may have had another MCP_PID_DIR.
         let earlier = directories.root.parent().and_then(|home| Directories::known(home, system));
         let pids: BTreeSet<_> = earlier.iter().chain([&directories]).map(|places| &places.pids).collect();
-        for orphan in pids.into_iter().flat_map(|pids| pids::end_orphans(pids, ORPHANS_GRACE)) {
-            journal.note(&orphan, "was left behind by an earlier supervisor and was ended");
+        for pids in pids {
+            let ended = pids::end_orphans(pids, ORPHANS_GRACE);
+            for orphan in &ended.names {
+                journal.note(orphan, "was left behind by an earlier supervisor and was ended");
+            }
+            for problem in &ended.remaining {
+                journal.note("supervisor", problem);
+            }
         }
         directories.note()?;
         if let Some(own) = pids::Recorded::running(std::process::id(), None) {

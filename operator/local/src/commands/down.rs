@@ -32,13 +32,16 @@ pub async fn down(choice: &Choice) -> anyhow::Result<ExitCode> {
         end_supervisor(directories).await?;
     }
     let pids = directories.pids.clone();
-    let left = tokio::task::spawn_blocking(move || pids::end_orphans(&pids, ORPHANS_GRACE)).await?;
+    let ended = tokio::task::spawn_blocking(move || pids::end_orphans(&pids, ORPHANS_GRACE)).await?;
     let name = &chosen.name;
     let time = crate::view::duration(since.elapsed());
-    if !left.is_empty() {
-        terminal.line(&format!("{name}: ended what was left of it: {}", left.join(", ")))?;
+    if !ended.names.is_empty() {
+        terminal.line(&format!("{name}: ended what was left of it: {}", ended.names.join(", ")))?;
     }
-    terminal.line(&match (was_supervised, left.is_empty()) {
+    if !ended.remaining.is_empty() {
+        bail!("{name} has not ended: {}", ended.remaining.join("; "));
+    }
+    terminal.line(&match (was_supervised, ended.names.is_empty()) {
         (false, true) => format!("{name} does not run"),
         _ => format!("{name} has ended, after {time}"),
     })?;

@@ -17,9 +17,12 @@ pub async fn status(choice: &Choice, json: bool) -> anyhow::Result<ExitCode> {
         if is_supervised(&chosen.directories) {
             bail!("{name} is being started or stopped right now");
         }
-        let left: Vec<String> = pids::alive(&chosen.directories.pids)
+        let left: Vec<String> = pids::left(&chosen.directories.pids)
             .into_iter()
-            .map(|(server, process)| format!("{server} (process {})", process.pid))
+            .map(|(server, recorded)| match &recorded.container {
+                Some((_, container)) if !recorded.is_alive() => format!("{server} (container {container})"),
+                _ => format!("{server} (process {})", recorded.pid),
+            })
             .collect();
         if left.is_empty() {
             bail!("{name} does not run; start it with `mcp-system up`");
