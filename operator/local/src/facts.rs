@@ -130,13 +130,14 @@ impl Board {
         self.changes.subscribe()
     }
 
-    /// Waits until a server is ready or failed.
+    /// Waits until a server is ready or failed, or is none of the system's any more.
     pub(crate) async fn settled(&self, server: &str) {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
-            let facts = self.get(server);
-            if facts.is_ready() || facts.failure.is_some() || changes.changed().await.is_err() {
+            let is_settled = |facts: &Facts| facts.is_ready() || facts.failure.is_some();
+            let is_awaited = self.locked().get(server).is_some_and(|facts| !is_settled(facts));
+            if !is_awaited || changes.changed().await.is_err() {
                 return;
             }
         }
@@ -158,6 +159,7 @@ pub(crate) fn observed(facts: &BTreeMap<String, Facts>) -> Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcp_system_crds::Reason;
 
     #[tokio::test]
     async fn a_change_is_told_and_a_repetition_is_not() {
@@ -171,16 +173,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ready_server_is_settled_and_so_is_a_failed_one() {
-        let board = std::sync::Arc::new(Board::new());
-        let waiting = tokio::spawn({
-            let board = board.clone();
-            async move { board.settled("memory").await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
+    async fn a_server_is_settled_when_it_is_ready_or_failed_or_gone() {
+        type Settle = fn(&Board);
+        let ways: [Settle; 3] = [
+            |board| board.update("memory", |facts| (facts.healthy, facts.answered) = (true, Some(true))),
+            |board| {
+                let failure = Failure { reason: Reason::ServerFailing, message: "no".into() };
+                board.update("memory", |facts| facts.failure = Some(failure));
+            },
+            |board| board.remove("memory"),
+        ];
+        for settle in ways {
+            let board = std::sync::Arc::new(Board::new());
+            board.update("memory", |facts| facts.phase = Phase::Running);
+            let waiting = tokio::spawn({
+                let board = board.clone();
+                async move { board.settled("memory").await }
+            });
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            settle(&board);
+            waiting.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_ready_server_is_observed_as_such() {
+        let board = Board::new();
         board.update("memory", |facts| (facts.healthy, facts.answered) = (true, Some(true)));
-        waiting.await.unwrap();
         assert_eq!(observed(&board.all()).servers["memory"].ready, 1);
     }
 }
