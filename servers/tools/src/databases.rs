@@ -7,7 +7,7 @@ mod sqlite;
 
 use crate::guards::{self, Guards};
 use crate::tool::Failure;
-pub(crate) use answer::{Answer, Bounds};
+pub(crate) use answer::{Answer, Bounds, Truncated};
 use mcp_system_config::Database;
 use mcp_system_kit::breaker::State;
 use mcp_system_user_tools::Location;
@@ -158,15 +158,15 @@ impl Opened {
         self.query("SELECT 1", &[], None).await.map(drop).map_err(|failure| failure.0)
     }
 
-    /// Its tables and views, those of the database itself left out.
-    pub(crate) async fn tables(&self) -> Result<Vec<Table>, Failure> {
+    /// Its tables and views, those of the database itself left out, and what kept further ones out.
+    pub(crate) async fn tables(&self) -> Result<(Vec<Table>, Option<Truncated>), Failure> {
         let sql = match self.engine {
             Engine::Sqlite(_) => sqlite::TABLES,
             Engine::Postgres(_) => postgres::TABLES,
         };
         let answer = self.query(sql, &[], None).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        Ok(answer
+        let tables = answer
             .rows
             .iter()
             .map(|row| Table {
@@ -174,7 +174,8 @@ impl Opened {
                 name: row.get(1).and_then(text).unwrap_or_default(),
                 kind: row.get(2).and_then(text).unwrap_or_default(),
             })
-            .collect())
+            .collect();
+        Ok((tables, answer.truncated))
     }
 
     /// The columns and the indexes of a table.

@@ -1,7 +1,7 @@
 //! `query_database`, `list_tables`, `describe_table`: the databases of the settings, for reading only.
 
 use super::DATABASE;
-use crate::databases::{Answer, Databases};
+use crate::databases::{Answer, Databases, Truncated};
 use crate::tool::{About, Call, Effect, Failure, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,10 @@ struct Listing {
     /// "sqlite" or "postgresql".
     engine: String,
     tables: Vec<TableName>,
+    /// What kept further tables out, when there were some. query_database finds those, in information_schema.tables
+    /// or, in SQLite, sqlite_schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<Truncated>,
     /// Why its tables cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -128,6 +132,9 @@ pub(super) struct Described {
     table: String,
     columns: Vec<ColumnOf>,
     indexes: Vec<IndexOf>,
+    /// What kept further columns or indexes out, when there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<Truncated>,
 }
 
 /// A column.
@@ -181,9 +188,9 @@ impl Tool for ListTables {
         };
         let listings = chosen.into_iter().map(|database| async move {
             // One database that does not answer should not hide the others.
-            let (tables, error) = match database.tables().await {
-                Ok(tables) => (tables, None),
-                Err(failure) => (Vec::new(), Some(failure.0)),
+            let ((tables, truncated), error) = match database.tables().await {
+                Ok(found) => (found, None),
+                Err(failure) => ((Vec::new(), None), Some(failure.0)),
             };
             let tables = tables.into_iter().map(|table| TableName {
                 schema: table.schema,
@@ -195,6 +202,7 @@ impl Tool for ListTables {
                 description: database.settings.description.clone(),
                 engine: database.engine.name().to_owned(),
                 tables: tables.collect(),
+                truncated,
                 error,
             }
         });
@@ -219,6 +227,7 @@ impl Tool for DescribeTable {
                 input.table
             )));
         }
+        let truncated = columns.truncated.or(indexes.truncated);
         let columns = columns.rows.iter().map(|row| ColumnOf {
             name: text(row, 0).unwrap_or_default(),
             kind: text(row, 1).unwrap_or_default(),
@@ -231,7 +240,12 @@ impl Tool for DescribeTable {
             unique: truth(row, 1),
             definition: text(row, 2).unwrap_or_default(),
         });
-        Ok(Described { table: input.table, columns: columns.collect(), indexes: indexes.collect() })
+        Ok(Described {
+            table: input.table,
+            columns: columns.collect(),
+            indexes: indexes.collect(),
+            truncated,
+        })
     }
 }
 
@@ -242,4 +256,43 @@ fn text(row: &[Value], place: usize) -> Option<String> {
 /// SQLite says 1 where PostgreSQL says true.
 fn truth(row: &[Value], place: usize) -> bool {
     row.get(place).is_some_and(|value| *value == Value::Bool(true) || value.as_i64() == Some(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stock::Stock;
+    use mcp_system_config::ToolsSettings;
+    use mcp_system_kit::Metrics;
+    use serde_json::json;
+    use sqlx::SqlitePool;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    #[tokio::test]
+    async fn tables_and_columns_that_are_cut_off_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("shop.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("created");
+        sqlx::raw_sql("CREATE TABLE a (x, y); CREATE TABLE b (x);").execute(&pool).await.expect("filled");
+        pool.close().await;
+        let url = format!("sqlite:{}", path.display());
+        for (max_rows, truncated) in [(1, json!("rows")), (2, Value::Null)] {
+            let settings = json!({"databases": [{"name": "shop", "url": url, "maxRows": max_rows}]});
+            let settings: ToolsSettings = serde_json::from_value(settings).expect("settings");
+            let stock = Stock::new(&settings, &Metrics::new("tools")).expect("a stock");
+            let registry = stock.registry(&settings).expect("a registry");
+            let call = async |tool: &str, arguments: Value| {
+                let arguments = arguments.as_object().cloned().expect("an object");
+                let entry = registry.get(tool).expect("offered");
+                entry.execute(arguments, Call::default()).await.expect("answered")
+            };
+            let listed = call("list_tables", json!({})).await["databases"][0].clone();
+            assert_eq!(listed["tables"].as_array().map(Vec::len), Some(max_rows));
+            assert_eq!(listed.get("truncated").cloned().unwrap_or_default(), truncated);
+            let described = call("describe_table", json!({"table": "a"})).await;
+            assert_eq!(described["columns"].as_array().map(Vec::len), Some(max_rows));
+            assert_eq!(described.get("truncated").cloned().unwrap_or_default(), truncated);
+        }
+    }
 }

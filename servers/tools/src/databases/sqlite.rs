@@ -290,7 +290,8 @@ mod tests {
     #[tokio::test]
     async fn tables_are_listed_and_described() {
         let (_folder, shop) = shop(|_| {}).await;
-        let tables = shop.tables().await.expect("listed");
+        let (tables, truncated) = shop.tables().await.expect("listed");
+        assert_eq!(truncated, None);
         let names: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.kind.as_str())).collect();
         assert_eq!(names, [("dear", "view"), ("orders", "table")]);
         let [columns, indexes] = shop.describe(None, "orders").await.expect("described");
