@@ -261,10 +261,15 @@ fn innermost(error: &reqwest::Error) -> String {
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
     let message = message(body);
     let code = status.as_u16();
+    let lost = |told: String| Error::Lost { cause: format!("what stands before it says {code}: {told}") };
     match code {
         401 | 403 => Error::Refused { status: code, message },
         404 => Error::Missing(message),
-        429 | 502..=504 => Error::Busy { status: code, message },
+        // What stands before Weaviate had no answer from it, or lost it: whether the call arrived, nobody knows.
+        502 | 504 => lost(message),
+        // Envoy says so with the code for being busy, whether it had sent the call or not.
+        503 if message.contains("reset before headers") => lost(message),
+        429 | 503 => Error::Busy { status: code, message },
         _ => Error::Failed { status: code, message },
     }
 }

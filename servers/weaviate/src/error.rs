@@ -8,7 +8,7 @@ pub enum Error {
     /// Nobody listens there: the call was not sent.
     #[error("Weaviate cannot be reached at {url} ({cause}); check that it runs and that the url is right")]
     NotConnected { url: String, cause: String },
-    /// The call was sent, and no whole answer came.
+    /// The call was sent, and no whole answer of its own came.
     #[error("Weaviate did not answer ({cause}); a write may have been carried out all the same")]
     Lost { cause: String },
     /// The time for the call is up.

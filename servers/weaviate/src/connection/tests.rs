@@ -67,6 +67,25 @@ async fn what_reads_is_repeated_and_what_may_have_been_written_is_not() {
 }
 
 #[tokio::test]
+async fn an_answer_in_its_place_leaves_open_whether_a_write_was_carried_out() {
+    const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+    const TIMEOUT: &str = "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n\r\n";
+    const RESET: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 57\r\n\r\n\
+                         upstream connect error or disconnect/reset before headers";
+    for answers in [&[BAD_GATEWAY, OK], &[TIMEOUT, OK], &[RESET, OK]] {
+        let (url, calls) = server(answers).await;
+        let error = client(&url, 5000).bytes(write()).await.expect_err(answers[0]);
+        assert!(matches!(error, Error::Lost { .. }) && error.is_outage(), "{error}");
+        assert!(error.to_string().contains("may have been carried out all the same"), "{error}");
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+
+        let (url, calls) = server(answers).await;
+        assert!(client(&url, 5000).bytes(Call::get(&["meta"])).await.is_ok(), "what reads is repeated");
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_fails_again_and_again_is_left_alone() {
     let (url, calls) = server(&[BUSY]).await;
     let client = client(&url, 5000);
