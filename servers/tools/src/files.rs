@@ -6,10 +6,13 @@ use crate::tool::Failure;
 use ignore::WalkBuilder;
 use mcp_system_config::FileSearchSettings;
 use mcp_system_retrieval::{Analysis, Index, Query};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -184,19 +187,30 @@ impl State {
     }
 }
 
-/// The text of a file that still lies in the folder; `None` when it is no text, or has grown too large.
+/// The text of a file of the folder; `None` when it is no text, or has grown too large.
 fn read(root: &Path, path: &Path, max_bytes: u32) -> Option<String> {
-    // Somebody may have put a link there since the walk.
-    if !path.canonicalize().ok()?.starts_with(root) {
-        return None;
-    }
     let mut bytes = Vec::new();
     let max = u64::from(max_bytes);
-    File::open(path).ok()?.take(max + 1).read_to_end(&mut bytes).ok()?;
+    open(root, path)?.take(max + 1).read_to_end(&mut bytes).ok()?;
     if bytes.len() as u64 > max || bytes.contains(&0) {
         return None;
     }
     String::from_utf8(bytes).ok()
+}
+
+/// Opens a file of the folder one step after the other, none of which is a link. Whoever writes in the folder may have
+/// put another thing there since the walk: a link to what lies outside, or a pipe, which nobody waits for.
+fn open(root: &Path, path: &Path) -> Option<File> {
+    let mut at = OwnedFd::from(File::open(root).ok()?);
+    let mut steps = path.strip_prefix(root).ok()?.components().peekable();
+    while let Some(step) = steps.next() {
+        let Component::Normal(name) = step else { return None };
+        let kind = if steps.peek().is_some() { OFlag::O_DIRECTORY } else { OFlag::O_NONBLOCK };
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | kind;
+        at = openat(&at, name, flags, Mode::empty()).ok()?;
+    }
+    let file = File::from(at);
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 /// A text in passages: at empty lines where that leaves none too small, else after so many lines or letters.
@@ -311,7 +325,23 @@ mod tests {
         fs::write(docs.join("ignored.txt"), "swordfish").expect("written");
         let found = files.search("secret password swordfish", "", 10).expect("searched");
         assert!(found.passages.iter().all(|(passage, _)| !passage.text.contains("swordfish")), "{found:?}");
-        assert_eq!(read(&docs.canonicalize().expect("there"), &docs.join("link.txt"), 1000), None);
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_file_since_the_walk_is_not_read() {
+        let (folder, _) = folder(|_| {});
+        let docs = folder.path().join("docs").canonicalize().expect("there");
+        let of = |path: &str| read(&docs, &docs.join(path), 1000);
+        assert_eq!(of("deep/er/boats.txt").as_deref(), Some("A boat needs an anchor.\n"));
+        let outside = folder.path().join("outside.txt");
+        std::os::unix::fs::symlink(&outside, docs.join("link.txt")).expect("linked");
+        std::os::unix::fs::symlink(folder.path(), docs.join("up")).expect("linked");
+        std::os::unix::fs::symlink(docs.join("deep"), docs.join("shallow")).expect("linked");
+        nix::unistd::mkfifo(&docs.join("pipe"), Mode::S_IRWXU).expect("made");
+        for path in ["link.txt", "up/outside.txt", "shallow/er/boats.txt", "pipe", "deep", "../outside.txt"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        assert_eq!(read(&docs, &outside, 1000), None);
     }
 
     #[test]
