@@ -18,6 +18,9 @@ pub const DEFAULT_FILE: &str = "mcp-system.yaml";
 /// The name of the system that needs no file.
 pub const BUILT_IN: &str = "default";
 
+/// OpenAPI documents by their paths: the text of each, or why it cannot be read.
+pub(crate) type Documents = BTreeMap<String, Result<String, String>>;
+
 /// What is to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -72,13 +75,34 @@ impl Order {
         }
     }
 
-    /// The plan for this machine, where this program runs images.
-    pub(crate) fn plan(&self, directories: &Directories, runtime: Option<&str>) -> anyhow::Result<Plan> {
+    /// The OpenAPI documents that tools name as files, as they are now, with the paths that the tools server reads.
+    pub(crate) fn documents(&self, directories: &Directories) -> Documents {
+        let tools = &self.system.spec.servers.tools.config.user_tools;
+        let files = tools.iter().filter_map(|tool| tool.open_api.as_ref()?.file.clone());
+        let read = |file: String| {
+            let text = std::fs::read_to_string(directories.root.join(&file));
+            (file, text.map_err(|error| error.to_string()))
+        };
+        files.map(read).collect()
+    }
+
+    /// The plan for this machine, where this program runs images and these documents are read.
+    pub(crate) fn plan(
+        &self,
+        directories: &Directories,
+        runtime: Option<&str>,
+        documents: Documents,
+    ) -> anyhow::Result<Plan> {
         let target = Target::Laptop {
             container_runtime: runtime.map(str::to_owned),
             folder: directories.root.clone(),
         };
-        let observed = Observed { embedded: embedded(directories), ..Observed::default() };
+        let observed = Observed {
+            embedded: embedded(directories),
+            variables: self.variables.keys().cloned().collect(),
+            documents,
+            ..Observed::default()
+        };
         let validated = validate(&self.system, &target, &observed).map_err(|findings| refused(&findings))?;
         let plan = plan(&validated);
         let lookup = |name: &str| self.variables.get(name).cloned();
@@ -150,7 +174,7 @@ mod tests {
             variables: BTreeMap::new(),
         };
         let directories = Directories::new(Path::new("/state"), BUILT_IN, &|_| None).unwrap();
-        let plan = order.plan(&directories, None).unwrap();
+        let plan = order.plan(&directories, None, Documents::new()).unwrap();
         let names: Vec<&str> = plan.workloads.iter().map(|workload| workload.name.as_str()).collect();
         assert_eq!(names, ["memory", "tools", "orchestrator"]);
         assert_eq!(plan.url.as_deref(), Some("http://127.0.0.1:8002/mcp"));

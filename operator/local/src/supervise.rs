@@ -11,7 +11,7 @@ mod watch;
 use crate::directories::Directories;
 use crate::facts::{Board, Phase, observed};
 use crate::observe::Observer;
-use crate::order::Order;
+use crate::order::{Documents, Order};
 use crate::pids;
 use crate::ports::{self, Busy};
 use crate::render::{Place, ProcessSpec, Rendered, render};
@@ -145,7 +145,8 @@ impl Supervisor {
         // Asks a program, which may take its time.
         let looking = order.clone();
         let runtime = tokio::task::spawn_blocking(move || looking.runtime()).await??;
-        let plan = order.plan(&self.directories, runtime)?;
+        // The documents may change while the system runs: the tools server follows them, and tells of them in its health.
+        let plan = order.plan(&self.directories, runtime, Documents::new())?;
         let settings = order.settings()?;
         let rendered = self.render(&order, &plan, &settings, runtime);
         let mut servers = self.servers().await?;

@@ -2,7 +2,7 @@
 
 use crate::Finding;
 use mcp_system_crds::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of a system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Observed {
     pub shortfalls: Vec<Finding>,
     /// The embedded store of the memory. A plan depends on it, so it is looked for first.
     pub embedded: Embedded,
+    /// The environment variables that servers have besides their own: those of whoever starts them on a laptop. A plan
+    /// depends on them too.
+    pub variables: BTreeSet<String>,
+    /// The OpenAPI documents that tools name as files, by path: the text of each, or why it cannot be read. A plan depends
+    /// on them too, and one that is not here is not judged.
+    pub documents: BTreeMap<String, Result<String, String>>,
 }
 
 /// What was seen of the embedded store in which memories may lie.

@@ -4,7 +4,7 @@
 use crate::{Embedded, Finding, Image, LeftOut, Observed, Target};
 use mcp_system_crds::config::{MOVED_FILE, ServerKind};
 use mcp_system_crds::{
-    ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec,
+    EnvVar, ExtraServer, McpSystem, McpSystemSpec, PullPolicy, Reason, StorageType, Workload as WorkloadSpec,
 };
 
 /// A system that can be planned.
@@ -110,20 +110,41 @@ pub fn validate(system: &McpSystem, target: &Target, observed: &Observed) -> Res
         target: target.clone(),
         servers: running,
         left_out,
-        shortfalls: shortfalls(&spec),
+        shortfalls: shortfalls(&spec, target, observed),
         spec: Box::new(spec),
     })
 }
 
 /// What of the file cannot work, though the rest does.
-fn shortfalls(spec: &McpSystemSpec) -> Vec<Finding> {
-    if !spec.servers.tools.enabled {
+fn shortfalls(spec: &McpSystemSpec, target: &Target, observed: &Observed) -> Vec<Finding> {
+    let tools = &spec.servers.tools;
+    if !tools.enabled {
         return Vec::new();
     }
-    mcp_system_user_tools::findings(&spec.servers.tools.config)
+    let file = |path: &str| observed.documents.get(path).cloned();
+    let is_set = |name: &str| is_set(name, &tools.workload.env, target, observed);
+    mcp_system_user_tools::findings(&tools.config, &file, &is_set)
         .into_iter()
         .map(|finding| Finding::new(Reason::InvalidTools, format!("spec.servers.tools.config.{finding}")))
         .collect()
+}
+
+/// Whether a server with this environment of its own has a variable.
+fn is_set(name: &str, env: &[EnvVar], target: &Target, observed: &Observed) -> bool {
+    let is_optional = |variable: &EnvVar| {
+        variable.value_from.as_ref().is_some_and(|source| source.secret_key_ref.optional == Some(true))
+    };
+    let own = env.iter().find(|variable| variable.name == name);
+    match target {
+        // What stands in a Secret is not looked at, and each pod has some variables from elsewhere.
+        Target::Cluster { .. } => {
+            own.is_some() || ["HOME", "HOSTNAME", "PATH"].contains(&name) || name.starts_with("KUBERNETES_")
+        }
+        // There a variable of the same name stands for a Secret; only where it is optional the server starts without.
+        Target::Laptop { .. } => {
+            observed.variables.contains(name) || own.is_some_and(|variable| !is_optional(variable))
+        }
+    }
 }
 
 /// Embedded storage whose memories were moved to PostgreSQL lacks whatever was stored since. Nobody is served from it

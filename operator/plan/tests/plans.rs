@@ -243,6 +243,42 @@ fn tools_that_cannot_work_are_told_and_keep_nothing_from_running() {
     }
 }
 
+#[test]
+fn what_tools_need_of_their_place_is_looked_for() {
+    let system = read_one(
+        "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo}, spec: {servers: {tools: {
+          env: [
+            {name: GIVEN, value: x},
+            {name: KEPT, valueFrom: {secretKeyRef: {name: a, key: b, optional: true}}},
+          ],
+          config: {userTools: [
+            {name: asks, description: Asks., http: {url: 'https://a.example', headers: [
+              {name: A, value: '{{env.GIVEN}}'}, {name: B, value: '{{env.KEPT}}'}, {name: C, value: '{{env.OWN}}'}]}},
+            {name: api, openApi: {file: /etc/api.yaml}},
+        ]}}}}}",
+    )
+    .expect("the schema takes it");
+    let told = |target: &Target, observed: &Observed| -> Vec<String> {
+        let plan = plan(&validate(&system, target, observed).expect("valid"));
+        plan.shortfalls.into_iter().map(|finding| finding.message).collect()
+    };
+    let unset = |name: &str| {
+        format!(
+            "spec.servers.tools.config.userTools[asks]: the environment variable {name} is not set; set it with \
+             servers.tools.env"
+        )
+    };
+    assert_eq!(told(&cluster(), &Observed::default()), [unset("OWN")]);
+    assert_eq!(told(&laptop(), &Observed::default()), [unset("KEPT"), unset("OWN")]);
+    let observed = Observed {
+        variables: ["KEPT", "OWN"].map(str::to_owned).into(),
+        documents: [("/etc/api.yaml".to_owned(), Err("it is gone".to_owned()))].into(),
+        ..Observed::default()
+    };
+    let gone = "spec.servers.tools.config.userTools[api]: openApi.file: /etc/api.yaml: it is gone";
+    assert_eq!(told(&laptop(), &observed), [gone]);
+}
+
 fn mounting(replicas: i32, mounts: &str) -> McpSystem {
     read_one(&format!(
         "{{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {{name: demo}}, spec: {{servers: {{

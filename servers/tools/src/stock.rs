@@ -85,7 +85,7 @@ impl Stock {
     pub(crate) fn registry(&self, settings: &ToolsSettings) -> anyhow::Result<Registry> {
         let before = self.lock().clone();
         let read = |path: &str| Some(std::fs::read_to_string(path).map_err(|error| error.to_string()));
-        let Compiled { tools, databases: locations, documents, web_search, mut findings } =
+        let Compiled { tools, databases: locations, documents, web_search, mut findings, .. } =
             compile(settings, &read, &before.documents);
         self.store.resize(settings.cache.max_entries);
         let mut databases = Databases::default();

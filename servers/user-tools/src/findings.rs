@@ -66,15 +66,24 @@ pub struct Compiled {
     pub databases: BTreeMap<String, Location>,
     /// The files that tools were made of.
     pub documents: Texts,
+    /// The environment variables that the settings name, each behind the place that names it.
+    pub variables: BTreeSet<(String, String)>,
     /// How the web is searched, when it can be.
     pub web_search: Option<RequestTemplate>,
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
 
-/// Everything that is wrong in these settings, as far as it can be told without looking at files.
-pub fn findings(settings: &ToolsSettings) -> Vec<Finding> {
-    compile(settings, &|_| None, &Texts::new()).findings
+/// Everything that is wrong in these settings, for a server whose environment has the variables that `is_set` knows.
+/// Files are judged as far as `file` can read them.
+pub fn findings(settings: &ToolsSettings, file: &Files<'_>, is_set: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    let Compiled { mut findings, variables, .. } = compile(settings, file, &Texts::new());
+    findings.extend(variables.into_iter().filter(|(_, name)| !is_set(name)).map(|(path, name)| Finding {
+        path,
+        tool: None,
+        message: format!("the environment variable {name} is not set; set it with servers.tools.env"),
+    }));
+    findings
 }
 
 /// Makes tools of all declarations. What those were made of before stays in force where its file has become unusable.
@@ -87,15 +96,20 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Co
     if let Err(error) = AllowedHosts::new(hosts, false) {
         finding("httpFetch.allowedHosts".into(), Some("http_fetch"), error);
     }
+    let mut variables = BTreeSet::new();
     let mut engine = None;
     match settings.web_search.as_ref().map(web_search) {
-        Some(Ok(template)) => engine = Some(template),
+        Some(Ok(template)) => {
+            variables.extend(template.variables().into_iter().map(|name| ("webSearch".to_owned(), name)));
+            engine = Some(template);
+        }
         Some(Err(error)) => finding("webSearch".into(), Some("web_search"), error),
         None => {}
     }
     let ai = &settings.ai;
     match &ai.base_url {
         Some(url) => {
+            variables.extend(ai.api_key_env.clone().map(|name| ("ai.apiKeyEnv".to_owned(), name)));
             if let Err(error) = base(url) {
                 finding("ai.baseUrl".into(), None, error);
             }
@@ -105,10 +119,11 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Co
         }
         None => {}
     }
-    if let Some(redis) = &settings.cache.redis
-        && let Err(error) = check_redis(&redis.url)
-    {
-        finding("cache.redis.url".into(), None, error);
+    if let Some(redis) = &settings.cache.redis {
+        variables.extend(redis.password_env.clone().map(|name| ("cache.redis.passwordEnv".to_owned(), name)));
+        if let Err(error) = check_redis(&redis.url) {
+            finding("cache.redis.url".into(), None, error);
+        }
     }
 
     let mut databases = BTreeMap::new();
@@ -119,6 +134,8 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Co
                 finding(path(), None, "there is another database of this name".into());
             }
             Ok(location) => {
+                let named = database.password_env.clone();
+                variables.extend(named.map(|name| (format!("{}.passwordEnv", path()), name)));
                 databases.insert(database.name.clone(), location);
             }
             Err(error) => finding(path(), None, error),
@@ -133,6 +150,8 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Co
     for user in &settings.user_tools {
         let path = || format!("userTools[{}]", user.name);
         let given = declare(user, &around);
+        let needed = given.tools.iter().flat_map(|tool| tool.action.variables());
+        variables.extend(needed.map(|name| (path(), name)));
         for (tool, problem) in given.problems {
             finding(path(), Some(&tool), problem);
         }
@@ -149,7 +168,7 @@ pub fn compile(settings: &ToolsSettings, file: &Files<'_>, before: &Texts) -> Co
         }
     }
     tools.sort_by(|a, b| a.name.cmp(&b.name));
-    Compiled { tools, databases, documents, web_search: engine, findings }
+    Compiled { tools, databases, documents, variables, web_search: engine, findings }
 }
 
 fn dialect(
@@ -312,8 +331,37 @@ userTools:
     }
 
     #[test]
+    fn variables_that_are_not_set_are_told_where_they_are_named() {
+        let settings = settings(
+            "
+cache: {redis: {url: 'redis://host', passwordEnv: REDIS}}
+ai: {baseUrl: 'https://a.test', apiKeyEnv: AI}
+databases: [{name: shop, url: 'postgres://u@h/d', passwordEnv: SHOP}]
+webSearch: {request: {url: 'https://a.test/?q={{query}}', headers: [{name: X-Key, value: '{{env.WEB}}'}]}}
+userTools:
+- {name: t, description: x, http: {url: 'https://a.test', headers: [{name: A, value: '{{env.T}}'}, {name: B, value: '{{env.T}}'}]}}
+",
+        );
+        let told: Vec<String> =
+            findings(&settings, &|_| None, &|name| name == "AI").iter().map(ToString::to_string).collect();
+        let unset = |path: &str, name: &str| {
+            format!("{path}: the environment variable {name} is not set; set it with servers.tools.env")
+        };
+        assert_eq!(
+            told,
+            [
+                unset("cache.redis.passwordEnv", "REDIS"),
+                unset("databases[shop].passwordEnv", "SHOP"),
+                unset("userTools[t]", "T"),
+                unset("webSearch", "WEB"),
+            ]
+        );
+        assert_eq!(findings(&settings, &|_| None, &|_| true), []);
+    }
+
+    #[test]
     fn other_settings_are_judged_too() {
-        let found = findings(&settings(
+        let settings = settings(
             "
 httpFetch: {allowedHosts: ['http://x']}
 cache: {redis: {url: 'redis://:pw@host'}}
@@ -322,7 +370,8 @@ databases: [{name: a, url: 'mysql://x'}, {name: b, url: 'sqlite:/b'}, {name: b, 
 webSearch: {request: {url: 'https://a.test/?q={{text}}'}}
 userTools: [{name: t, description: x, sql: {database: a, statement: SELECT 1}}]
 ",
-        ));
+        );
+        let found = findings(&settings, &|_| None, &|_| true);
         let paths: Vec<_> = found.iter().map(|finding| finding.path.as_str()).collect();
         assert_eq!(
             paths,

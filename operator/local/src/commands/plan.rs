@@ -30,7 +30,7 @@ pub fn plan(system: McpSystem, file: Option<PathBuf>) -> anyhow::Result<LaptopPl
     let program = std::env::current_exe().context("this program's own path cannot be told")?;
     let directories = Directories::new(&home()?, order.name(), &environment)?;
     let runtime = order.runtime()?;
-    let plan = order.plan(&directories, runtime)?;
+    let plan = order.plan(&directories, runtime, order.documents(&directories))?;
     let settings = order.settings()?;
     let place = Place {
         program: &program,
