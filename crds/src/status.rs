@@ -50,6 +50,9 @@ pub struct ServerStatus {
     /// What keeps it from being ready, or why it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What of its settings it told that it cannot use; it works without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The types of conditions, as kstatus reads them.
@@ -115,6 +118,8 @@ pub enum Reason {
     LeftOut,
     /// Settings of the tools server cannot work; what they are about is left out.
     InvalidTools,
+    /// A server cannot use a part of its settings, as it told itself.
+    InvalidSettings,
 }
 
 impl Reason {
@@ -137,6 +142,7 @@ impl Reason {
             Self::Contested => "Contested",
             Self::LeftOut => "LeftOut",
             Self::InvalidTools => "InvalidTools",
+            Self::InvalidSettings => "InvalidSettings",
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Told {
     pub(crate) answered: Option<bool>,
     pub(crate) version: Option<String>,
     pub(crate) tools: Option<u32>,
+    /// What of its settings it cannot use.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A server to be asked.
@@ -239,7 +241,8 @@ impl Entry {
     fn record(&mut self, answer: Answer) -> bool {
         let told = if answer.answered.is_ok() {
             self.failures = 0;
-            Told { answered: Some(true), version: answer.version, tools: answer.tools }
+            let Answer { version, tools, warnings, .. } = answer;
+            Told { answered: Some(true), version, tools, warnings }
         } else {
             self.failures = self.failures.saturating_add(1);
             if self.failures < FAILURES {
@@ -281,11 +284,19 @@ mod tests {
     }
 
     fn good(tools: u32) -> Answer {
-        Answer { answered: Ok(()), version: Some("1".to_owned()), tools: Some(tools), protocol: None }
+        let warnings = vec!["a setting".to_owned()];
+        Answer {
+            answered: Ok(()),
+            version: Some("1".to_owned()),
+            tools: Some(tools),
+            protocol: None,
+            warnings,
+        }
     }
 
     fn bad() -> Answer {
-        Answer { answered: Err("refused".to_owned()), version: None, tools: None, protocol: None }
+        let answered = Err("refused".to_owned());
+        Answer { answered, version: None, tools: None, protocol: None, warnings: Vec::new() }
     }
 
     async fn ask(asks: &Asks, answer: Answer) -> bool {
@@ -354,7 +365,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_told_before_a_restart_stands() {
         let asks = Asks::new(Duration::from_mins(1));
-        let before = Told { answered: Some(true), version: Some("1".to_owned()), tools: Some(7) };
+        let (version, warnings) = (Some("1".to_owned()), vec!["a setting".to_owned()]);
+        let before = Told { answered: Some(true), version, tools: Some(7), warnings };
         let known = asks.set(&key(), vec![Question { before: before.clone(), ..question(Some(1)) }]);
         assert_eq!(known["memory"], before);
         assert!(!ask(&asks, good(7)).await);

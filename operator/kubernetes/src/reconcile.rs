@@ -177,6 +177,7 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
             answered: known.answered,
             version: known.version.clone(),
             tools: known.tools.and_then(|tools| u32::try_from(tools).ok()),
+            warnings: known.warnings.clone(),
         })
     };
     let workloads = plan.workloads.iter().map(|workload| Question {

@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) answered: Option<bool>,
     pub(crate) version: Option<String>,
     pub(crate) tools: Option<u32>,
+    /// What of its settings it told that it cannot use.
+    pub(crate) warnings: Vec<String>,
     /// Memory that it holds, in bytes.
     pub(crate) memory: Option<u64>,
     /// Why it cannot become ready by itself.
@@ -79,6 +81,7 @@ impl Facts {
             version: self.version.clone(),
             answered: self.answered,
             tools: self.tools,
+            warnings: self.warnings.clone(),
             failure: self.failure.clone(),
         }
     }

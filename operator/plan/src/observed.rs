@@ -52,6 +52,8 @@ pub struct ObservedServer {
     pub answered: Option<bool>,
     /// How many tools it listed.
     pub tools: Option<u32>,
+    /// What of its settings it told that it cannot use.
+    pub warnings: Vec<String>,
     /// Why it cannot become ready by itself.
     pub failure: Option<Failure>,
 }

@@ -134,6 +134,7 @@ fn told(server: &ObservedServer) -> ServerStatus {
         version: server.version.clone(),
         answered: server.answered,
         tools: server.tools.map(|tools| i32::try_from(tools).unwrap_or(i32::MAX)),
+        warnings: server.warnings.clone(),
         ..ServerStatus::default()
     }
 }
@@ -210,7 +211,8 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
         (None, false, true) => Verdict(Reconciling, true, Reason::RollingOut, pending),
         _ => Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned()),
     };
-    let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls);
+    let warnings = warnings(plan, observed);
+    let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls).chain(&warnings);
     let first = shortfalls().next();
     let shortfalls = join(shortfalls().map(|shortfall| shortfall.message.clone()));
     let degraded_reason = match (&stalled, first) {
@@ -233,6 +235,18 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
             Verdict(Degraded, true, degraded_reason, degraded)
         },
     ]
+}
+
+/// What servers tell of their settings, besides what the plan knows already.
+fn warnings(plan: &Plan, observed: &Observed) -> Vec<Finding> {
+    let is_known = |warning: &str| plan.shortfalls.iter().any(|known| known.message.ends_with(warning));
+    let mut findings = Vec::new();
+    for (name, server) in &observed.servers {
+        for warning in server.warnings.iter().filter(|warning| !is_known(warning)) {
+            findings.push(Finding::new(Reason::InvalidSettings, format!("{name}: {warning}")));
+        }
+    }
+    findings
 }
 
 fn conditions(

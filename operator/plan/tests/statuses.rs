@@ -26,6 +26,7 @@ fn ready_server() -> ObservedServer {
         version: Some("1".into()),
         answered: Some(true),
         tools: Some(7),
+        warnings: Vec::new(),
         failure: None,
     }
 }
@@ -69,6 +70,33 @@ fn a_move_is_told_while_it_is_under_way() {
     let summary = summary(&told(&plan, &observed));
     let expected = "Reconciling=True RollingOut: memory: 0 of 1 ready; before it serves, memories are moved to PostgreSQL\n";
     assert!(summary.contains(expected), "{summary}");
+}
+
+#[test]
+fn what_servers_tell_of_their_settings_is_told_once() {
+    let plan = system_plan(|spec| {
+        spec.servers.tools.config.databases =
+            serde_json::from_value(serde_json::json!([{"name": "shop", "url": "mysql://x"}]))
+                .expect("a database");
+    });
+    let known = plan.shortfalls[0].message.trim_start_matches("spec.servers.tools.config.").to_owned();
+    let mut observed = all_ready();
+    let missing = "userTools[shop]: openApi.file: /etc/shop.yaml: No such file or directory".to_owned();
+    let warnings = vec![known, missing.clone()];
+    observed.servers.insert("tools".into(), ObservedServer { warnings: warnings.clone(), ..ready_server() });
+    let status = told(&plan, &observed);
+    let summary = summary(&status);
+    let expected = format!("Degraded=True InvalidTools: {}; tools: {missing}\n", plan.shortfalls[0].message);
+    assert!(summary.contains(&expected), "{summary}");
+    assert!(summary.contains("Ready=True AllServersReady"), "{summary}");
+    let server = status.servers.iter().find(|server| server.name == "tools").expect("told of");
+    assert_eq!(server.warnings, warnings);
+    let plan = system_plan(|_| ());
+    observed.servers.insert("tools".into(), ObservedServer { warnings: vec![missing], ..ready_server() });
+    assert!(
+        self::summary(&told(&plan, &observed))
+            .contains("Degraded=True InvalidSettings: tools: userTools[shop]")
+    );
 }
 
 #[test]

@@ -54,11 +54,13 @@ pub struct Answer {
     pub tools: Option<u32>,
     /// The protocol revision that was agreed on.
     pub protocol: Option<String>,
+    /// What of its settings it says that it cannot use. Only this project's own servers tell; bounded in number and length.
+    pub warnings: Vec<String>,
 }
 
 impl Answer {
     fn none(error: String) -> Self {
-        Self { answered: Err(error), version: None, tools: None, protocol: None }
+        Self { answered: Err(error), version: None, tools: None, protocol: None, warnings: Vec::new() }
     }
 }
 
@@ -124,6 +126,7 @@ async fn questions(peer: &RunningService<RoleClient, ClientConfig>) -> anyhow::R
             .filter(|version| !version.is_empty()),
         tools,
         protocol: info.map(|info| info.protocol_version.as_str().to_owned()),
+        warnings: Vec::new(),
     })
 }
 

@@ -4,9 +4,13 @@
 use crate::Answer;
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// A health report larger than this is none.
 const MAX_BYTES: usize = 1 << 20;
+/// So many warnings are passed on, and so much of each, in characters.
+const MOST_WARNINGS: usize = 10;
+const LONGEST_WARNING: usize = 300;
 
 /// The part of a health report that tells of it.
 #[derive(Deserialize)]
@@ -17,6 +21,43 @@ struct Report {
     message: Option<String>,
     #[serde(default)]
     protocol_versions: Vec<String>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, Dependency>,
+    #[serde(default)]
+    configuration: BTreeMap<String, File>,
+}
+
+/// What settings describe says what of them cannot work.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Dependency {
+    findings: Vec<String>,
+}
+
+/// A file of settings, and whether its last change was taken over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    status: String,
+    message: String,
+}
+
+impl Report {
+    fn warnings(&self) -> Vec<String> {
+        let findings = self.dependencies.values().flat_map(|dependency| dependency.findings.iter().cloned());
+        let rejected = self.configuration.iter().filter(|(_, file)| file.status == "rejected");
+        let rejected = rejected.map(|(name, file)| {
+            format!(
+                "{name}: a changed file is not taken over, what it held before stays in force: {}",
+                file.message
+            )
+        });
+        let bounded = |warning: String| {
+            let line = warning.split_whitespace().collect::<Vec<_>>().join(" ");
+            line.chars().take(LONGEST_WARNING).collect()
+        };
+        findings.chain(rejected).take(MOST_WARNINGS).map(bounded).collect()
+    }
 }
 
 pub(crate) async fn converse(client: &reqwest::Client, url: &str) -> anyhow::Result<Answer> {
@@ -37,10 +78,12 @@ pub(crate) async fn converse(client: &reqwest::Client, url: &str) -> anyhow::Res
     }
     let tools =
         report.tools.with_context(|| format!("it is {}, but has not answered itself", report.status))?;
+    let warnings = report.warnings();
     Ok(Answer {
         answered: Ok(()),
         version: report.version.filter(|version| !version.is_empty()),
         tools: Some(tools),
         protocol: report.protocol_versions.into_iter().max(),
+        warnings,
     })
 }

@@ -66,6 +66,7 @@ async fn the_newest_revision_is_spoken_where_it_is_known() {
             version: Some("1.2.3".to_owned()),
             tools: Some(5),
             protocol: Some("2026-07-28".to_owned()),
+            warnings: Vec::new(),
         }
     );
 }
@@ -156,7 +157,31 @@ async fn a_servers_own_check_is_taken_from_its_health() {
             version: Some("1.2.3".to_owned()),
             tools: Some(7),
             protocol: Some("2026-07-28".to_owned()),
+            warnings: Vec::new(),
         }
+    );
+}
+
+#[tokio::test]
+async fn what_of_its_settings_a_server_cannot_use_is_a_warning() {
+    let report = r#"{
+        "status": "degraded", "tools": 7,
+        "dependencies": {
+            "databases": {"status": "unhealthy", "message": "it may come back"},
+            "settings": {"status": "unhealthy", "message": "all in one", "findings": ["userTools[a]:\nno", "userTools[b]: no"]}
+        },
+        "configuration": {
+            "callers": {"status": "current"},
+            "settings": {"status": "rejected", "message": "a typo"}
+        }
+    }"#;
+    assert_eq!(
+        told(200, report).await.warnings,
+        [
+            "userTools[a]: no",
+            "userTools[b]: no",
+            "settings: a changed file is not taken over, what it held before stays in force: a typo"
+        ]
     );
 }
 

@@ -209,7 +209,13 @@ impl Dependency for Part {
         let mut details = Map::new();
         match self.kind {
             Kind::Settings => {
-                details.insert("declared_tools".into(), self.stock.lock().declared.into());
+                let held = self.stock.lock();
+                details.insert("declared_tools".into(), held.declared.into());
+                if !held.findings.is_empty() {
+                    // One by one for whoever keeps this server: the operator puts them into its conditions.
+                    let findings = held.findings.iter().map(ToString::to_string);
+                    details.insert("findings".into(), findings.collect::<Vec<_>>().into());
+                }
             }
             Kind::Databases => {
                 let databases = self.stock.lock().databases.clone();

@@ -75,7 +75,8 @@ fn a_changed_mount_replaces_the_pods(site: &Site, config_map: &str, system: &str
 const NAME: &str = "own-tools";
 const HEALTH: &str = "http://own-tools-orchestrator.default.svc:8002";
 
-/// A system with tools of three kinds, and one that cannot work.
+/// A system with tools of three kinds, and two that cannot work: one as anybody can see, one for want of a file that only
+/// its pod can miss.
 fn own_tools(site: &Site) -> Result<Value> {
     let document = json!({
         "openapi": "3.0.3", "info": {"title": "Health", "version": "1"}, "servers": [{"url": HEALTH}],
@@ -117,6 +118,7 @@ fn own_tools(site: &Site) -> Result<Value> {
                     },
                 },
                 {"name": "silent", "http": {"url": "https://a.example"}},
+                {"name": "lost", "openApi": {"file": "/etc/own/lost.yaml"}},
             ],
         },
     });
@@ -144,6 +146,7 @@ fn tools() -> Result<()> {
         same("the reason", &degraded["reason"], "InvalidTools")?;
         let message = text(&degraded["message"]);
         ensure!(message.contains("userTools[silent]: description"), "the bad tool is not named: {message}");
+        ensure!(message.contains("tools: userTools[lost]: openApi.file: /etc/own/lost.yaml"), "{message}");
         ensure!(!message.contains("orders"), "a good one is blamed: {message}");
 
         let url = url(&object)?;

@@ -139,6 +139,7 @@ fn answered(told: Option<&Told>) -> ObservedServer {
         answered: told.answered,
         version: told.version,
         tools: told.tools,
+        warnings: told.warnings,
         // What runs elsewhere is whatever it is; for what runs here this is overwritten.
         current: true,
         ..ObservedServer::default()

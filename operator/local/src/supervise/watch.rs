@@ -103,6 +103,7 @@ impl Watch<'_> {
                         facts.answered = Some(true);
                         facts.version = answer.version;
                         facts.tools = answer.tools;
+                        facts.warnings = answer.warnings;
                         facts.note = None;
                     }
                     Err(why) => {
