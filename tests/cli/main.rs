@@ -20,6 +20,7 @@ fn a_system_is_started_looked_at_repaired_and_ended() {
     for text in ["memory", "tools", "orchestrator", &format!("http://127.0.0.1:{}/mcp", home.port(0))] {
         assert!(up.contains(text), "{text} is missing in:\n{up}");
     }
+    // It returns once all are ready; docs/BENCHMARKS.md tells how soon that is.
     let first = home.report();
     assert_eq!(first["ready"], true);
     assert_eq!(first["readyServers"], "3/3");
@@ -443,14 +444,4 @@ fn logs_and_pid_files_lie_where_the_environment_says() {
     assert!(home.run(&["logs", "memory"]).succeeds().contains("listening"));
     home.run(&["down"]).succeeds();
     assert!(!pids.join("default/memory.pid").exists());
-}
-
-#[test]
-fn from_up_to_ready_takes_less_than_a_second() {
-    let home = Home::new();
-    let since = std::time::Instant::now();
-    home.run(&["up", "-d"]).succeeds();
-    let took = since.elapsed();
-    // Generous, for a machine that is busy with other tests; `docs/BENCHMARKS.md` has the measured time.
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
