@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-pub use audit::AuditEvent;
+pub use audit::{AuditEvent, without_the_lead};
 pub use images::Image;
 pub use process::Daemon;
 

@@ -161,10 +161,15 @@ impl Site {
         Ok(fs::metadata(&log).with_context(|| format!("cannot see {}", log.display()))?.len())
     }
 
-    /// What the operator wrote since then, its lease aside.
+    /// What the operators asked for since then.
+    pub(super) fn events_since(&self, position: u64) -> Result<Vec<AuditEvent>> {
+        Ok(self.cluster.audit_events(position, OPERATOR_USER)?.0)
+    }
+
+    /// What they wrote since then, the lease aside.
     pub(super) fn writes_since(&self, position: u64) -> Result<Vec<AuditEvent>> {
-        let (events, _) = self.cluster.audit_events(position, OPERATOR_USER)?;
-        Ok(events
+        Ok(self
+            .events_since(position)?
             .into_iter()
             .filter(|event| event.is_write() && event.object_ref.resource != "leases")
             .collect())
