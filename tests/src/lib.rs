@@ -14,10 +14,11 @@
 //! cargo cluster status
 //! cargo cluster kubectl -- get pods -A
 //! cargo cluster helm -- list -A
-//! cargo cluster run -- curl http://10.215.0.90:9090/-/ready     any command, inside its network
+//! cargo cluster run -- curl http://ADDRESS/health               any command, inside its network
 //! cargo cluster image NAME:TAG IMAGE.tar PROGRAM                an image archive of a static program
 //! cargo cluster load IMAGE.tar              an OCI or docker archive
 //! cargo cluster reclaim                     released volumes are emptied and offered anew
+//! cargo cluster environment                 what names it to tests of another process
 //! cargo cluster down
 //! cargo cluster parts                       only build and install everything
 //! cargo cluster parts databases             only the databases; takes no root
@@ -37,12 +38,12 @@
 //! # Ok(())
 //! # }
 //! ```
-//! `MCP_SYSTEM_TEST_KUBECONFIG` names another cluster to test on, `MCP_SYSTEM_TEST_LOAD_IMAGE` a command that gives an
-//! image archive (its last argument) to that cluster. `KUBECONFIG` is never used.
+//! `MCP_SYSTEM_TEST_KUBECONFIG` names another cluster to test on; `CONTRIBUTING.md` says what it has to bring.
+//! `KUBECONFIG` is never used.
 //!
 //! # Not a real cluster in this
 //! One node. The bridge network plugin enforces no `NetworkPolicy`. Nothing outside can be reached, and no name of it
-//! resolves. Volumes are twelve local ones.
+//! resolves. Volumes are some local ones.
 //!
 //! # Beside the cluster
 //! [`laptop`] runs a system with `mcp-system up`, [`clients`] are the official MCP SDKs, [`databases`] are a real

@@ -44,6 +44,8 @@ enum Action {
     Load { archive: PathBuf },
     /// Make an image archive of static programs, each in /bin; the first is what it runs
     Image { name: String, archive: PathBuf, programs: Vec<PathBuf> },
+    /// What names it to tests of another process, as commands of a shell
+    Environment,
     /// Empty the volumes whose claims are gone and offer them anew
     Reclaim,
 }
@@ -85,6 +87,7 @@ fn act(action: Action) -> Result<ExitCode> {
         Action::Run { command, arguments } => return run(Cluster::running()?.client(&command)?, &arguments),
         Action::Load { archive } => Cluster::running()?.load_image(&archive)?,
         Action::Image { name, archive, programs } => Image::of_programs(&name, &programs)?.write(&archive)?,
+        Action::Environment => print!("{}", Cluster::running()?.environment()?),
         Action::Reclaim => println!("{} volumes reclaimed", Cluster::running()?.reclaim_volumes()?),
     }
     Ok(ExitCode::SUCCESS)

@@ -30,7 +30,7 @@ pub(crate) fn apply(manifest: &str) -> Result<()> {
 
 impl Cluster {
     /// A client program in the cluster's network, with the administrator's kubeconfig.
-    pub fn client(&self, program: &str) -> Result<Command> {
+    pub fn client(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         match &self.place {
             Place::Elsewhere(external) => Ok(external.client(program)),
             _ => client(program),
@@ -39,12 +39,12 @@ impl Cluster {
 
     /// kubectl, to be given arguments.
     pub fn kubectl_command(&self) -> Result<Command> {
-        self.own_or_found("kubectl")
+        self.client(parts::program("kubectl")?)
     }
 
     /// Helm, to be given arguments.
     pub fn helm_command(&self) -> Result<Command> {
-        self.own_or_found("helm")
+        self.client(parts::program("helm")?)
     }
 
     /// Runs kubectl and gives what it printed; what it complained about is the error.
@@ -66,12 +66,5 @@ impl Cluster {
         let mut command = self.helm_command()?;
         command.args(arguments);
         process::run(command, None)
-    }
-
-    fn own_or_found(&self, name: &str) -> Result<Command> {
-        match &self.place {
-            Place::Elsewhere(external) => Ok(external.client(name)),
-            _ => client(parts::program(name)?),
-        }
     }
 }

@@ -19,6 +19,7 @@ mod progress;
 mod signals;
 mod teardown;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -67,6 +68,8 @@ impl Cluster {
     /// `std::process::exit` drops nothing, so call [`Cluster::teardown`] before it.
     pub fn for_tests(stage: Stage) -> Result<Self> {
         if let Some(external) = External::from_environment() {
+            // kubectl and Helm, and what is to run there.
+            parts::ensure(parts::FOR_CONTROL_PLANE)?;
             return Ok(Self { place: Place::Elsewhere(external) });
         }
         let owner = Owner::take()?;
@@ -151,24 +154,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// Installs the definitions of `ServiceMonitor`, `PrometheusRule` and their kin, without anything that acts on them.
-    pub fn install_monitoring_definitions(&self) -> Result<()> {
-        self.ours()?;
-        step("monitoring definitions", addons::prometheus::install_definitions)
-    }
-
     /// Installs the Prometheus Operator and a Prometheus, and gives the latter's address: `http://IP:PORT`.
     pub fn install_prometheus(&self) -> Result<String> {
-        self.ours()?;
         self.reach(Stage::All)?;
-        step("Prometheus", addons::prometheus::install)?;
-        Ok(format!("http://{}:9090", addons::prometheus::ADDRESS))
+        step("Prometheus", || addons::prometheus::install(self))
     }
 
-    /// Empties the volumes whose claims are gone, offers them anew, and says how many those were.
+    /// Empties the volumes whose claims are gone, offers them anew, and says how many those were. Another cluster's
+    /// provisioner does so itself.
     pub fn reclaim_volumes(&self) -> Result<usize> {
-        self.ours()?;
-        addons::storage::reclaim()
+        match &self.place {
+            Place::Elsewhere(_) => Ok(0),
+            _ => addons::storage::reclaim(),
+        }
     }
 
     /// The administrator's kubeconfig.
@@ -188,7 +186,10 @@ impl Cluster {
 
     /// The API server's audit log: a line of JSON for each request, written before the request is answered.
     pub fn audit_log(&self) -> Result<PathBuf> {
-        self.ours().map(|()| layout::audit_log())
+        match &self.place {
+            Place::Elsewhere(external) => external.audit_log(),
+            _ => Ok(layout::audit_log()),
+        }
     }
 
     /// What the audit log holds, from this byte on, and the byte to go on from. `user` is the user's whole name.
@@ -208,14 +209,39 @@ impl Cluster {
     /// the API server have their addresses.
     pub fn enter_network(&self) -> Result<()> {
         match &self.place {
-            Place::Elsewhere(_) => Ok(()),
-            _ => network::enter(),
+            Place::Elsewhere(external) => {
+                external.enter_network()?;
+                external::reach(self.dns()?)
+            }
+            _ => network::enter(&network::own()?),
         }
     }
 
+    /// The address of its DNS, as pods know it.
+    pub fn dns(&self) -> Result<IpAddr> {
+        let query =
+            ["get", "service", "kube-dns", "--namespace=kube-system", "--output=jsonpath={.spec.clusterIP}"];
+        let address = self.kubectl(&query).context("no Service kube-dns in kube-system tells its DNS")?;
+        address.parse::<IpAddr>().with_context(|| format!("the DNS has no address, but {address:?}"))
+    }
+
     /// The address of its network under which pods reach what a test serves there.
-    pub fn address(&self) -> Result<&'static str> {
-        self.ours().map(|()| network::NODE_IP)
+    pub fn address(&self) -> Result<String> {
+        if !matches!(self.place, Place::Elsewhere(_)) {
+            return Ok(network::NODE_IP.to_owned());
+        }
+        let internal = "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}";
+        let addresses = self.kubectl(&["get", "nodes", &format!("--output=jsonpath={internal}")])?;
+        let first = addresses.split_whitespace().next().context("no node tells its address")?;
+        let node = first.parse::<IpAddr>().with_context(|| format!("a node's address is {first:?}"))?;
+        external::address_for(node)
+    }
+
+    /// What names this cluster to tests that another process runs, as commands of a shell.
+    pub fn environment(&self) -> Result<String> {
+        self.ours()?;
+        let program = std::env::current_exe().context("cannot tell where this program lies")?;
+        Ok(external::exports(&self.kubeconfig(), &network::own()?, &layout::audit_log(), &program))
     }
 
     /// Ends the cluster now, and says what went wrong with that.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -106,6 +106,11 @@ fn namespace(kind: &str) -> Result<PathBuf> {
     Ok(format!("/proc/{holder}/ns/{kind}").into())
 }
 
+/// The cluster's network.
+pub(crate) fn own() -> Result<PathBuf> {
+    namespace("net")
+}
+
 /// What is not a daemon: it ends with the cluster too.
 const CLIENT: &str = "client";
 
@@ -138,15 +143,14 @@ pub(crate) fn outside(program: &str) -> Command {
     command
 }
 
-/// Moves the calling thread into the cluster's network; threads that it starts afterwards are there too.
-pub(crate) fn enter() -> Result<()> {
-    let path = namespace("net")?;
+/// Moves the calling thread into a cluster's network; threads that it starts afterwards are there too.
+pub(crate) fn enter(path: &Path) -> Result<()> {
     if OUTSIDE.get().is_none() {
         let outside = File::open("/proc/thread-self/ns/net").context("cannot open this process's network")?;
         // If another thread was quicker, it noted the same.
         let _ = OUTSIDE.set(outside);
     }
-    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     setns(file, CloneFlags::CLONE_NEWNET)
         .with_context(|| format!("cannot enter the cluster's network, {}", path.display()))
 }

@@ -2,14 +2,13 @@
 //! of it, and its profiles.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mcp_system_tests::clients::{Answers, Era, Sdk, Step};
+use mcp_system_tests::clients::{Answers, Era, Sdk, Step, everything_image};
 use mcp_system_tests::databases::{self, Access, Relay};
 use mcp_system_tests::tied::Tied;
 use mcp_system_tests::weights;
@@ -220,12 +219,7 @@ fn names(profile: &[u8], text: &str) -> Result<bool> {
 fn neural() -> Result<()> {
     const MODELS: &str = "models";
     on_site(|site| {
-        let encoder = weights::sentence_encoder()?;
-        let folder = claim(site, MODELS)?;
-        let weights = Path::new(&folder).join("minilm.onnx");
-        fs::copy(&encoder, &weights).context("cannot copy the weights")?;
-        fs::set_permissions(&weights, fs::Permissions::from_mode(0o644))
-            .context("cannot open the weights to all")?;
+        put_on_claim(site, MODELS, &weights::sentence_encoder()?, "minilm.onnx")?;
 
         let memory = json!({
             "mounts": [{"mountPath": "/models", "persistentVolumeClaim": {"claimName": MODELS}}],
@@ -254,31 +248,47 @@ fn neural() -> Result<()> {
     })
 }
 
-/// A claim on one of the site's free volumes, and the folder of this machine in which that lies.
-fn claim(site: &Site, name: &str) -> Result<String> {
-    let volumes = site.get(&["persistentvolumes"])?;
-    let free = volumes["items"].as_array().into_iter().flatten();
-    let mut free = free.filter(|volume| volume["status"]["phase"] == "Available");
-    let volume = free.next().context("the site has no free volume")?;
-    let claim = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
-            "volumeName": volume["metadata"]["name"],
+/// Makes a claim, and puts a file on its volume as a person would: through a pod that mounts it.
+fn put_on_claim(site: &Site, claim: &str, file: &Path, name: &str) -> Result<()> {
+    const SAVE: &str = "process.stdin.pipe(fs.createWriteStream(process.argv[1])).on('finish', \
+                        () => console.log(fs.statSync(process.argv[1]).size))";
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
         },
-    });
-    site.apply(&claim.to_string())?;
-    eventually("the claim is bound", || {
-        Ok((site.get(&["pvc", name])?["status"]["phase"] == "Bound").then_some(()))
-    })?;
-    Ok(text(&volume["spec"]["local"]["path"]).to_owned())
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": claim},
+            "spec": {
+                "securityContext": {"fsGroup": 65532},
+                "containers": [{
+                    "name": "node", "image": everything_image::NAME,
+                    "args": ["node", "--eval", "setInterval(() => {}, 1000)"],
+                    "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
+                }],
+                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
+            },
+        },
+    ]});
+    site.apply(&objects.to_string())?;
+    let pod = format!("pod/{claim}");
+    site.kubectl(&["wait", "--for=condition=Ready", &pod, "--timeout=120s"])?;
+    let bytes = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let size = bytes.metadata().context("the file has no size")?.len();
+    let mut copy = site.cluster.kubectl_command()?;
+    let into = format!("/volume/{name}");
+    copy.args(["exec", "--stdin", &pod, "--", "node", "--eval", SAVE, &into]).stdin(bytes);
+    let copied = printed(&mut copy)?.stdout;
+    same("what was copied", String::from_utf8_lossy(&copied).trim(), size.to_string().as_str())?;
+    // The first process of a container heeds no request to end.
+    site.kubectl(&["delete", &pod, "--grace-period=1"]).map(drop)
 }
 
 fn weaviate() -> Result<()> {
     const EXAMPLE: &str = include_str!("../../../examples/weaviate-direct.yaml");
     const ACCESS: Access<'static> = Access::Key("the-key-of-weaviate");
     on_site(|site| {
-        let database = databases::weaviate_at(site.cluster.address()?, ACCESS)?;
+        let database = databases::weaviate_at(&site.cluster.address()?, ACCESS)?;
         let class = json!({"class": "Ship", "vectorizer": "none", "properties": [{"name": "name", "dataType": ["text"]}]});
         databases::make_collection(database.url(), ACCESS, &class)?;
         let key = json!({

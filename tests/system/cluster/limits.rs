@@ -42,7 +42,7 @@ fn process_of(site: &Site, deployment: &str) -> Result<Groups> {
             return Ok(Groups(groups.lines().filter_map(group).collect()));
         }
     }
-    bail!("no process of pod {uid} of {deployment} was found")
+    bail!("no process of {deployment} is on this machine, on which the cluster's nodes have to be")
 }
 
 /// `4:cpu,cpuacct:/kubepods/…` for each controller.

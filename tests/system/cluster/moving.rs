@@ -37,7 +37,7 @@ fn postgres() -> String {
 
 fn moves() -> Result<()> {
     on_site(|site| {
-        let database = databases::postgres_at(site.cluster.address()?, &[("fsync", "off")])?;
+        let database = databases::postgres_at(&site.cluster.address()?, &[("fsync", "off")])?;
         site.apply(&embedded())?;
         site.ready(NAME)?;
         let contents =

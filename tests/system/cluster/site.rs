@@ -21,8 +21,6 @@ pub(super) const OPERATOR: &str = "mcp-system";
 pub(super) const OPERATOR_USER: &str = "system:serviceaccount:mcp-system:mcp-system";
 /// The image that is built from this repository.
 const IMAGE: (&str, &str) = ("mcp-system", "test");
-/// The cluster's DNS, as pods see it.
-const RESOLVER: &str = "nameserver 10.215.0.10\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
 /// How long anything may take that does not say otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -57,7 +55,7 @@ impl Site {
         cluster.enter_network()?;
 
         let resolver = files.path().join("resolv.conf");
-        fs::write(&resolver, RESOLVER).context("cannot write the resolver's settings")?;
+        fs::write(&resolver, resolver_settings(&cluster)?).context("cannot write the resolver's settings")?;
         let clients = clients.behind([
             "unshare".into(),
             "--mount".into(),
@@ -245,6 +243,12 @@ pub(super) fn system(name: &str, spec: &str) -> String {
 
 pub(super) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// How pods of the default namespace find names.
+fn resolver_settings(cluster: &Cluster) -> Result<String> {
+    let search = "default.svc.cluster.local svc.cluster.local cluster.local";
+    Ok(format!("nameserver {}\nsearch {search}\noptions ndots:5\n", cluster.dns()?))
 }
 
 fn build_image(archive: &Path) -> Result<()> {

@@ -14,5 +14,5 @@ pub(crate) fn install() -> Result<()> {
 }
 
 pub(crate) fn wait() -> Result<()> {
-    super::wait_rollout("kube-system", "deployment/coredns")
+    super::wait_rollout(access::admin_kubectl, "kube-system", "deployment/coredns")
 }

@@ -6,8 +6,6 @@ pub(crate) mod storage;
 
 use anyhow::{Context, Result};
 
-use super::access;
-
 /// Puts values into a manifest's `${NAME}` places.
 fn fill(manifest: &str, values: &[(&str, &str)]) -> String {
     values
@@ -16,11 +14,11 @@ fn fill(manifest: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// Waits until all replicas of a workload are ready; says what its pods lack if they do not become so.
-fn wait_rollout(namespace: &str, workload: &str) -> Result<()> {
+fn wait_rollout(kubectl: impl Fn(&[&str]) -> Result<String>, namespace: &str, workload: &str) -> Result<()> {
     let rollout = ["rollout", "status", "--namespace", namespace, "--timeout=120s", workload];
-    access::admin_kubectl(&rollout).map(drop).with_context(|| {
-        let pods = access::admin_kubectl(&["get", "pods", "--namespace", namespace, "--output=wide"]);
-        let events = access::admin_kubectl(&["get", "events", "--namespace", namespace]);
+    kubectl(&rollout).map(drop).with_context(|| {
+        let pods = kubectl(&["get", "pods", "--namespace", namespace, "--output=wide"]);
+        let events = kubectl(&["get", "events", "--namespace", namespace]);
         format!("{}\n{}", pods.unwrap_or_default(), events.unwrap_or_default())
     })
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{access, layout, node};
 
-/// How many claims can be bound at once.
-const VOLUMES: usize = 12;
+/// How many claims can be bound at once: more than a run of all tests makes.
+const VOLUMES: usize = 32;
 const CLASS: &str = "standard";
 
 /// Installs the class and its volumes.
