@@ -21,6 +21,7 @@ use crate::group::Group;
 pub(crate) fn group() -> Group {
     // The two minutes of rest come last: by then there is the most to be quiet about.
     let scenarios = [
+        monitoring::first_scenarios(),
         rules::scenarios(),
         system::scenarios(),
         limits::scenarios(),

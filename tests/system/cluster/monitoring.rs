@@ -5,9 +5,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::site::{Site, eventually, on_site, system};
+use super::site::{OPERATOR, Site, eventually, on_any_site, on_site, system};
 use super::system::MINIMAL;
 use crate::group::{Scenario, same};
+
+/// What begins without Prometheus, and so comes before all others.
+pub(super) fn first_scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("monitoring::servers_get_monitors_once_the_cluster_knows_them", later)]
+}
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -17,10 +22,45 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
+/// The ServiceMonitors of a system.
+fn monitors(site: &Site, system: &str) -> Result<usize> {
+    let selector = format!("--selector=app.kubernetes.io/instance={system}");
+    let list = site.get(&["servicemonitors", &selector])?;
+    Ok(list["items"].as_array().map_or(0, Vec::len))
+}
+
+/// The operator's pods, and how often each began anew.
+fn operators(site: &Site) -> Result<Vec<String>> {
+    let selector = "--selector=app.kubernetes.io/component=operator";
+    let pods = site.get(&["pods", "--namespace", OPERATOR, selector])?;
+    let told = |pod: &Value| {
+        let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
+        format!("{} began anew {restarts} times", pod["metadata"]["uid"])
+    };
+    let mut pods: Vec<String> = pods["items"].as_array().into_iter().flatten().map(told).collect();
+    pods.sort();
+    Ok(pods)
+}
+
+fn later() -> Result<()> {
+    const DEFINITION: &str = "customresourcedefinition/servicemonitors.monitoring.coreos.com";
+    on_any_site(|site| {
+        let known = site.kubectl(&["get", DEFINITION, "--ignore-not-found", "--output=name"])?;
+        ensure!(known.is_empty(), "the cluster knows ServiceMonitors already: begin with one that does not");
+        site.apply(&system("early", "{servers: {memory: {enabled: false}}}"))?;
+        site.ready("early")?;
+        let before = operators(site)?;
+        site.prometheus()?;
+        eventually("each of its servers has one", || Ok((monitors(site, "early")? == 2).then_some(())))?;
+        same("the operators", &operators(site)?, &before)?;
+        site.delete(&["early"])
+    })
+}
+
 fn query(site: &Site, expression: &str) -> Result<Vec<Value>> {
     let output = Command::new("curl")
         .args(["--silent", "--fail", "--get", "--data-urlencode", &format!("query={expression}")])
-        .arg(format!("{}/api/v1/query", site.prometheus))
+        .arg(format!("{}/api/v1/query", site.prometheus()?))
         .output()
         .context("curl is missing: install it")?;
     ensure!(output.status.success(), "Prometheus does not answer: {output:?}");
@@ -76,14 +116,10 @@ fn off() -> Result<()> {
         let spec = |enabled: bool| {
             format!("{{monitoring: {{enabled: {enabled}}}, servers: {{memory: {{enabled: false}}}}}}")
         };
-        let monitors = || -> Result<usize> {
-            let list = site.get(&["servicemonitors", "--selector=app.kubernetes.io/instance=watched"])?;
-            Ok(list["items"].as_array().map_or(0, Vec::len))
-        };
         for (enabled, expected) in [(true, 2), (false, 0), (true, 2)] {
             site.apply(&system("watched", &spec(enabled)))?;
             eventually(&format!("{expected} ServiceMonitors"), || {
-                Ok((monitors()? == expected).then_some(()))
+                Ok((monitors(site, "watched")? == expected).then_some(()))
             })?;
         }
         site.delete(&["watched"])

@@ -1,5 +1,6 @@
 //! What the scenarios of the cluster share: the cluster, the operator, the clients in its network.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,13 +32,21 @@ pub(super) struct Site {
     pub(super) cluster: Cluster,
     /// In the cluster's network, resolving names as a pod does.
     pub(super) clients: Clients,
-    /// The address of Prometheus.
-    pub(super) prometheus: String,
+    /// The address of Prometheus, once it was asked for.
+    prometheus: OnceCell<Result<String, String>>,
     _files: TempDir,
 }
 
-/// Runs a scenario on the site, and shows what the operator said when it fails.
+/// Runs a scenario on the site, with Prometheus in it, and shows what the operator said when it fails.
 pub(super) fn on_site(scenario: impl FnOnce(&Site) -> Result<()>) -> Result<()> {
+    on_any_site(|site| {
+        site.prometheus()?;
+        scenario(site)
+    })
+}
+
+/// The same without asking for Prometheus: before any other scenario, the cluster does not even know ServiceMonitors.
+pub(super) fn on_any_site(scenario: impl FnOnce(&Site) -> Result<()>) -> Result<()> {
     SITE.with(|site| scenario(site).map_err(|error| anyhow!("{}\n{}", story(&error), site.evidence())))
 }
 
@@ -64,33 +73,31 @@ impl Site {
             format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", resolver.display()),
             "sh".into(),
         ]);
-        let prometheus = cluster.install_prometheus()?;
-        let site = Self { cluster, clients, prometheus, _files: files };
-        site.install_operator()?;
+        let site = Self { cluster, clients, prometheus: OnceCell::new(), _files: files };
+        site.install_operator(&chart(), &["metrics.serviceMonitor.enabled=false"])?;
         Ok(site)
     }
 
-    fn install_operator(&self) -> Result<()> {
-        let chart = repository().join("charts/mcp-system");
+    /// Installs or upgrades the operator by a chart, with the values of these tests and then these, each `NAME=VALUE`.
+    pub(super) fn install_operator(&self, chart: &Path, values: &[&str]) -> Result<()> {
         let chart = chart.to_str().context("the path of the chart is not UTF-8")?;
         let (repository, tag) = IMAGE;
-        self.cluster.helm(&[
-            "upgrade",
-            "--install",
-            OPERATOR,
-            chart,
-            "--namespace",
-            OPERATOR,
-            "--create-namespace",
-            "--set",
-            &format!("image.repository={repository},image.tag={tag},replicas=2"),
-            "--set",
-            "metrics.serviceMonitor.enabled=true,podDisruptionBudget.enabled=true",
-            "--wait",
-            "--timeout",
-            "120s",
-        ])?;
-        Ok(())
+        let image = format!("image.repository={repository},image.tag={tag},replicas=2");
+        let mut arguments = vec!["upgrade", "--install", OPERATOR, chart, "--create-namespace"];
+        arguments.extend(["--namespace", OPERATOR, "--wait", "--timeout", "120s", "--set", &image, "--set"]);
+        arguments.push("metrics.serviceMonitor.enabled=true,podDisruptionBudget.enabled=true");
+        arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
+        self.cluster.helm(&arguments).map(drop)
+    }
+
+    /// The address of Prometheus. Asked for the first time, it is installed, and the operator gets its ServiceMonitor.
+    pub(super) fn prometheus(&self) -> Result<&str> {
+        let made = self.prometheus.get_or_init(|| {
+            let address = self.cluster.install_prometheus();
+            let made = address.and_then(|address| self.install_operator(&chart(), &[]).map(|()| address));
+            made.map_err(|error| story(&error))
+        });
+        made.as_deref().map_err(|error| anyhow!("Prometheus cannot be installed: {error}"))
     }
 
     /// Applies a manifest as a user would.
@@ -239,6 +246,11 @@ pub(super) fn text(value: &Value) -> &str {
 /// A system of this name with this spec, in YAML's flow style.
 pub(super) fn system(name: &str, spec: &str) -> String {
     format!("apiVersion: mcpsystem.io/v1alpha1\nkind: McpSystem\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+/// The chart of this repository.
+pub(super) fn chart() -> PathBuf {
+    repository().join("charts/mcp-system")
 }
 
 pub(super) fn repository() -> PathBuf {

@@ -43,6 +43,11 @@ fn smallest() -> Result<()> {
         let listed = site.kubectl(&["get", "mcps", "minimal"])?;
         ensure!(listed.contains("3/3") && listed.contains("AllServersReady"), "kubectl get shows {listed}");
 
+        eventually("the operator has seen that there are ServiceMonitors", || {
+            let owned = site.owned("minimal")?;
+            let monitors = owned.iter().filter(|object| object.starts_with("ServiceMonitor/"));
+            Ok((monitors.count() == 3).then_some(()))
+        })?;
         let mut owned = site.owned("minimal")?;
         owned.retain(|object| !object.starts_with("Pod/") && !object.starts_with("ReplicaSet/"));
         owned.sort();
