@@ -274,12 +274,12 @@ fn put_on_claim(site: &Site, claim: &str, file: &Path, name: &str) -> Result<()>
     let pod = format!("pod/{claim}");
     site.kubectl(&["wait", "--for=condition=Ready", &pod, "--timeout=120s"])?;
     let bytes = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let size = bytes.metadata().context("the file has no size")?.len();
+    let length = bytes.metadata().context("the file has no size")?.len();
     let mut copy = site.cluster.kubectl_command()?;
     let into = format!("/volume/{name}");
     copy.args(["exec", "--stdin", &pod, "--", "node", "--eval", SAVE, &into]).stdin(bytes);
     let copied = printed(&mut copy)?.stdout;
-    same("what was copied", String::from_utf8_lossy(&copied).trim(), size.to_string().as_str())?;
+    same("what was copied", String::from_utf8_lossy(&copied).trim(), length.to_string().as_str())?;
     // The first process of a container heeds no request to end.
     site.kubectl(&["delete", &pod, "--grace-period=1"]).map(drop)
 }
@@ -358,7 +358,8 @@ fn curl(url: &str) -> Result<Output> {
     command.output().context("curl is missing: install it")
 }
 
-fn printed(command: &mut Command) -> Result<Output> {
+/// What a program gives that ends well.
+pub(super) fn printed(command: &mut Command) -> Result<Output> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(output)

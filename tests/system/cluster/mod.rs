@@ -3,6 +3,7 @@
 //! Its site is made once and entered by the main thread, so this group comes last.
 
 mod changes;
+mod chart;
 mod clients;
 mod files;
 mod keys;
@@ -19,12 +20,13 @@ mod system;
 use crate::group::Group;
 
 pub(crate) fn group() -> Group {
-    // The two minutes of rest come last: by then there is the most to be quiet about.
+    // The two minutes of rest come late: by then there is the most to be quiet about. After them all systems go.
     let scenarios = [
         monitoring::first_scenarios(),
         rules::scenarios(),
         system::scenarios(),
         limits::scenarios(),
+        chart::scenarios(),
         clients::scenarios(),
         keys::scenarios(),
         changes::scenarios(),
@@ -34,6 +36,7 @@ pub(crate) fn group() -> Group {
         monitoring::scenarios(),
         leader::scenarios(),
         rest::scenarios(),
+        chart::last_scenarios(),
     ];
     Group { name: "cluster", scenarios: scenarios.into_iter().flatten().collect(), shared: vec![&site::SITE] }
 }

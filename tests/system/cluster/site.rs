@@ -90,6 +90,12 @@ impl Site {
         self.cluster.helm(&arguments).map(drop)
     }
 
+    /// Takes away what the chart brought.
+    pub(super) fn uninstall_operator(&self) -> Result<()> {
+        let arguments = ["uninstall", OPERATOR, "--namespace", OPERATOR, "--wait", "--timeout", "120s"];
+        self.cluster.helm(&arguments).map(drop)
+    }
+
     /// The address of Prometheus. Asked for the first time, it is installed, and the operator gets its ServiceMonitor.
     pub(super) fn prometheus(&self) -> Result<&str> {
         let made = self.prometheus.get_or_init(|| {

@@ -1,0 +1,125 @@
+//! The chart over time: its upgrades, operators of some namespaces alone, and what becomes of the CRD.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use mcp_system_tests::laptop;
+use serde_json::Value;
+
+use super::files::printed;
+use super::site::{OPERATOR, OPERATOR_USER, Site, chart, eventually, on_site, system};
+use crate::group::{Scenario, same};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("chart::an_upgrade_brings_its_crd", upgrade),
+        Scenario::new("chart::an_operator_of_named_namespaces_leaves_the_others_alone", named_namespaces),
+    ]
+}
+
+/// What ends with every system deleted, and so comes after all others.
+pub(super) fn last_scenarios() -> Vec<Scenario> {
+    vec![Scenario::new("chart::the_crd_stays_goes_or_is_a_persons_own_as_the_values_say", uninstalled)]
+}
+
+const SMALL: &str = "{servers: {memory: {enabled: false}}}";
+const CRD: &str = "customresourcedefinition/mcpsystems.mcpsystem.io";
+
+fn upgrade() -> Result<()> {
+    on_site(|site| {
+        site.apply(&system("upgraded", SMALL))?;
+        let before = site.ready("upgraded")?["metadata"]["uid"].clone();
+        // Another version of the chart: its CRD calls a column differently.
+        let folder = tempfile::tempdir().context("no folder for a chart")?;
+        printed(Command::new("cp").arg("-R").arg(chart()).arg(folder.path()))?;
+        let other = folder.path().join("mcp-system");
+        let file = other.join("files/mcpsystems.yaml");
+        let definition = fs::read_to_string(&file).context("the chart brings no CRD")?;
+        let changed = definition.replacen("name: Reason", "name: Why", 1);
+        fs::write(&file, changed).context("cannot change the CRD")?;
+
+        let columns = || {
+            let names = "--output=jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
+            site.kubectl(&["get", CRD, names])
+        };
+        site.install_operator(&other, &[])?;
+        same("the columns of one chart", &columns()?, "Ready Servers Why URL Age Message")?;
+        site.install_operator(&chart(), &[])?;
+        same("the columns of the other", &columns()?, "Ready Servers Reason URL Age Message")?;
+        same("the system", &site.get(&["mcps", "upgraded"])?["metadata"]["uid"], &before)?;
+        site.ready("upgraded")?;
+        site.delete(&["upgraded"])
+    })
+}
+
+fn named_namespaces() -> Result<()> {
+    const INSIDE: &str = "inside";
+    const OUTSIDE: &str = "outside";
+    on_site(|site| {
+        for namespace in [INSIDE, OUTSIDE] {
+            site.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n"))?;
+        }
+        site.install_operator(&chart(), &[&format!("namespaces={{{INSIDE}}}")])?;
+        for (namespace, expected) in [(INSIDE, true), (OUTSIDE, false)] {
+            same(namespace, &may_create_deployments(site, namespace), &expected)?;
+        }
+        for namespace in [OUTSIDE, INSIDE] {
+            let place = format!("{{name: small, namespace: {namespace}}}");
+            site.apply(&system("small", SMALL).replace("{name: small}", &place))?;
+        }
+        ready_in(site, INSIDE)?;
+        // The one outside came first.
+        let outside = site.get(&["mcps", "small", "--namespace", OUTSIDE])?;
+        same("what is said of the system outside", &outside["status"], &Value::Null)?;
+        let made = site.get(&["deployments,services", "--namespace", OUTSIDE])?;
+        same("what is made for it", &made["items"].as_array().map(Vec::len), &Some(0))?;
+
+        site.install_operator(&chart(), &[])?;
+        ready_in(site, OUTSIDE)?;
+        site.kubectl(&["delete", "namespace", INSIDE, OUTSIDE, "--wait"]).map(drop)
+    })
+}
+
+fn ready_in(site: &Site, namespace: &str) -> Result<()> {
+    let wait = ["wait", "--for=condition=Ready", "mcps/small", "--timeout=120s", "--namespace", namespace];
+    site.kubectl(&wait).map(drop)
+}
+
+fn may_create_deployments(site: &Site, namespace: &str) -> bool {
+    let operator = format!("--as={OPERATOR_USER}");
+    let question = ["auth", "can-i", "create", "deployments.apps", "--namespace", namespace, &operator];
+    // It fails when the answer is no.
+    site.kubectl(&question).is_ok_and(|answer| answer.trim() == "yes")
+}
+
+fn uninstalled() -> Result<()> {
+    on_site(|site| {
+        site.apply(&system("survivor", SMALL))?;
+        let before = site.ready("survivor")?["metadata"]["uid"].clone();
+        let is_there = |what: &str| -> Result<()> {
+            same(what, &site.get(&["mcps", "survivor"])?["metadata"]["uid"], &before)
+        };
+        site.uninstall_operator()?;
+        is_there("the system without an operator")?;
+        site.install_operator(&chart(), &["crds.keep=false"])?;
+        is_there("the system whose CRD the chart has found")?;
+        site.uninstall_operator()?;
+        eventually("the CRD goes, and every system with it", || {
+            let known = site.kubectl(&["get", CRD, "--ignore-not-found", "--output=name"])?;
+            Ok(known.is_empty().then_some(()))
+        })?;
+
+        // As the README says to those who handle the CRD themselves.
+        let definition = printed(Command::new(laptop::binary()?).arg("crd"))?.stdout;
+        let definition = String::from_utf8(definition).context("the CRD is not UTF-8")?;
+        site.cluster.kubectl_with_input(&["apply", "--server-side", "--filename=-"], &definition)?;
+        site.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", CRD])?;
+        site.install_operator(&chart(), &["crds.install=false"])?;
+        let manifest = site.cluster.helm(&["get", "manifest", OPERATOR, "--namespace", OPERATOR])?;
+        ensure!(!manifest.contains("CustomResourceDefinition"), "the chart brings the CRD all the same");
+        site.apply(&system("own", SMALL))?;
+        site.ready("own")?;
+        site.delete(&["own"])
+    })
+}
