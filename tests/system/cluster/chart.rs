@@ -61,6 +61,8 @@ fn named_namespaces() -> Result<()> {
             site.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n"))?;
         }
         site.install_operator(&chart(), &[&format!("namespaces={{{INSIDE}}}")])?;
+        let notes = site.cluster.helm(&["get", "notes", OPERATOR, "--namespace", OPERATOR])?;
+        ensure!(notes.contains("kubectl apply --namespace inside -f"), "they name no namespace: {notes}");
         for (namespace, expected) in [(INSIDE, true), (OUTSIDE, false)] {
             same(namespace, &may_create_deployments(site, namespace), &expected)?;
         }
