@@ -15,6 +15,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("chart::an_upgrade_brings_its_crd", upgrade),
         Scenario::new("chart::an_operator_of_named_namespaces_leaves_the_others_alone", named_namespaces),
+        Scenario::new("chart::who_sees_or_changes_a_namespace_does_so_with_its_systems", users),
     ]
 }
 
@@ -64,7 +65,7 @@ fn named_namespaces() -> Result<()> {
         let notes = site.cluster.helm(&["get", "notes", OPERATOR, "--namespace", OPERATOR])?;
         ensure!(notes.contains("kubectl apply --namespace inside -f"), "they name no namespace: {notes}");
         for (namespace, expected) in [(INSIDE, true), (OUTSIDE, false)] {
-            same(namespace, &may_create_deployments(site, namespace), &expected)?;
+            same(namespace, &may(site, OPERATOR_USER, "create", "deployments.apps", namespace), &expected)?;
         }
         for namespace in [OUTSIDE, INSIDE] {
             let place = format!("{{name: small, namespace: {namespace}}}");
@@ -88,9 +89,34 @@ fn ready_in(site: &Site, namespace: &str) -> Result<()> {
     site.kubectl(&wait).map(drop)
 }
 
-fn may_create_deployments(site: &Site, namespace: &str) -> bool {
-    let operator = format!("--as={OPERATOR_USER}");
-    let question = ["auth", "can-i", "create", "deployments.apps", "--namespace", namespace, &operator];
+fn users() -> Result<()> {
+    on_site(|site| {
+        for role in ["view", "edit"] {
+            site.kubectl(&["create", "rolebinding", role, "--clusterrole", role, "--user", role])?;
+        }
+        // Another controller puts the roles together.
+        eventually("who sees a namespace sees its systems", || {
+            Ok(may(site, "view", "list", "mcps", "default").then_some(()))
+        })?;
+        eventually("who changes a namespace changes its systems", || {
+            Ok(may(site, "edit", "create", "mcps", "default").then_some(()))
+        })?;
+        for (user, verb, what, namespace) in [
+            ("view", "patch", "mcps", "default"),
+            ("edit", "patch", "mcps/status", "default"),
+            ("edit", "list", "mcps", "kube-system"),
+        ] {
+            ensure!(!may(site, user, verb, what, namespace), "{user} may {verb} {what} in {namespace}");
+        }
+        site.kubectl(&["delete", "rolebinding", "view", "edit"]).map(drop)
+    })
+}
+
+fn may(site: &Site, user: &str, verb: &str, what: &str, namespace: &str) -> bool {
+    let user = format!("--as={user}");
+    let (what, subresource) = what.split_once('/').unwrap_or((what, ""));
+    let subresource = format!("--subresource={subresource}");
+    let question = ["auth", "can-i", verb, what, &subresource, "--namespace", namespace, &user];
     // It fails when the answer is no.
     site.kubectl(&question).is_ok_and(|answer| answer.trim() == "yes")
 }
