@@ -242,7 +242,7 @@ pub(crate) enum MemoryCommand {
     },
     /// Take the tables to another version, so that the program of before can be used again. The server must be stopped.
     Migrate {
-        /// The version: 1 or 2.
+        /// The version, from 1 to 3.
         #[arg(long)]
         to: i64,
     },

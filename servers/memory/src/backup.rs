@@ -7,7 +7,7 @@ mod lines;
 mod writing;
 
 use crate::engine;
-use crate::model::{Entry, Scope, Session};
+use crate::model::{ContentHash, Entry, Key, Scope, Session};
 use crate::store::{Onto, Store};
 use anyhow::Context;
 use lines::{Reading, next, next_of};
@@ -43,9 +43,29 @@ enum Line {
         entry: Entry,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         idempotency_key: Option<String>,
+        /// Of the content that the key was used for, where the entry was changed since; otherwise it is its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_hash: Option<ContentHash>,
     },
     /// The last line: how many sessions and entries there are, and the SHA-256 of all bytes before this line.
     End { sessions: u64, entries: u64, sha256: String },
+}
+
+impl Line {
+    fn entry(entry: Entry, key: Option<Key>) -> Self {
+        let key_hash = key.as_ref().and_then(|key| key.used_for).filter(|_| is_changed(&entry));
+        Self::Entry { entry, idempotency_key: key.map(|key| key.name), key_hash }
+    }
+}
+
+/// The key that a line of an entry tells of.
+fn key(entry: &Entry, name: String, hash: Option<ContentHash>) -> Key {
+    let own = || (!is_changed(entry)).then(|| ContentHash::of(&entry.content));
+    Key { used_for: hash.or_else(own), name }
+}
+
+fn is_changed(entry: &Entry) -> bool {
+    entry.updated_at != entry.created_at
 }
 
 /// What a backup holds, or what was taken in.
@@ -105,7 +125,10 @@ pub async fn import<S: Store>(
         match line {
             Line::Scope { tenant, agent_id } => scope = Some(Scope::new(tenant, agent_id)),
             Line::Session(session) => page.sessions.push(session),
-            Line::Entry { entry, idempotency_key } => page.entries.push((entry, idempotency_key)),
+            Line::Entry { entry, idempotency_key, key_hash } => {
+                let key = idempotency_key.map(|name| key(&entry, name, key_hash));
+                page.entries.push((entry, key));
+            }
             Line::Header { .. } | Line::End { .. } => {}
         }
     }
@@ -117,7 +140,7 @@ pub async fn import<S: Store>(
 #[derive(Default)]
 struct Page {
     sessions: Vec<Session>,
-    entries: Vec<(Entry, Option<String>)>,
+    entries: Vec<(Entry, Option<Key>)>,
     bytes: usize,
 }
 

@@ -15,7 +15,7 @@ mod shelf;
 pub(crate) mod tests;
 
 use crate::cache::{Bounds, Cache, Served};
-use crate::model::{Draft, Entry, Filter, Kept, Page, Scope};
+use crate::model::{Draft, Entry, Filter, Kept, Key, Page, Scope};
 use crate::moment::Moment;
 use crate::neural::Neural;
 use crate::store::{Store, StoreError};
@@ -331,7 +331,7 @@ impl<S: Store> Engine<S> {
 }
 
 /// A draft of an entry, analysed.
-pub fn draft(entry: Entry, idempotency_key: Option<String>) -> Draft {
+pub fn draft(entry: Entry, idempotency_key: Option<Key>) -> Draft {
     let analysis = analyse(&entry.content, entry.context.as_ref()).to_bytes();
     Draft { entry, idempotency_key, analysis }
 }

@@ -8,8 +8,9 @@ use rmcp::model::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::num::ParseIntError;
 use std::sync::Arc;
 
 /// Whose entries: an agent of a tenant. Nothing is ever read or written but inside one scope.
@@ -141,8 +142,9 @@ pub struct Kept {
     pub entry: Entry,
 }
 
-/// What tells equal contents apart from others: the first half of a SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// What tells equal contents apart from others: the first half of a SHA-256, written as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct ContentHash(pub [u8; 16]);
 
 impl ContentHash {
@@ -161,13 +163,44 @@ impl fmt::Debug for ContentHash {
     }
 }
 
+impl From<ContentHash> for String {
+    fn from(hash: ContentHash) -> Self {
+        format!("{hash:?}")
+    }
+}
+
+impl TryFrom<String> for ContentHash {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, ParseIntError> {
+        u128::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes()))
+    }
+}
+
+/// An idempotency key: it makes a repeated store of the same content harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// As its caller chose it, unique in a scope.
+    pub name: String,
+    /// The content that it was used for, whatever became of that since; `None` where it is not known any more, and any
+    /// content counts as a repetition.
+    pub used_for: Option<ContentHash>,
+}
+
+impl Key {
+    /// One that is used for this content.
+    pub fn of(name: impl Into<String>, content: &str) -> Self {
+        Self { name: name.into(), used_for: Some(ContentHash::of(content)) }
+    }
+}
+
 /// An entry to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     /// The entry.
     pub entry: Entry,
     /// Makes a repeated store of the same memory harmless.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<Key>,
     /// What the search index needs of its text, in bytes that only the retrieval crate reads.
     pub analysis: Vec<u8>,
 }
@@ -177,6 +210,14 @@ impl Draft {
     pub fn hash(&self) -> Option<ContentHash> {
         (self.entry.kind() == Kind::Memory).then(|| ContentHash::of(&self.entry.content))
     }
+}
+
+/// The name of an idempotency key that several of these drafts use for different contents.
+pub(crate) fn ambiguous_key(drafts: &[Draft]) -> Option<&str> {
+    let mut uses = HashMap::new();
+    let mut keys = drafts.iter().filter_map(|draft| draft.idempotency_key.as_ref());
+    let other = keys.find(|key| *uses.entry(&key.name).or_insert(key.used_for) != key.used_for);
+    other.map(|key| key.name.as_str())
 }
 
 /// What became of a draft.

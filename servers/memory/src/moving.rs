@@ -118,9 +118,9 @@ async fn copy_entries<F: Store, T: Store>(
         let Some((end, _)) = page.last() else { break };
         after = end.number;
         let mut drafts = Vec::with_capacity(page.len());
-        for (kept, idempotency_key) in page {
+        for (kept, key) in page {
             seals.insert(kept.entry.id.clone(), Seal::of(&kept.entry)?);
-            drafts.push(engine::draft(kept.entry, idempotency_key));
+            drafts.push(engine::draft(kept.entry, key));
         }
         moved.new.entries += to.import(scope, Vec::new(), drafts, Onto::Anything).await?.0;
     }

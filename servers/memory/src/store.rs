@@ -18,7 +18,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Page, Said, Scope,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
     Session, Statistics,
 };
 use crate::moment::Moment;
@@ -149,7 +149,8 @@ impl std::fmt::Debug for Claim {
 /// A place where entries and sessions are kept. What a write acknowledged is never lost.
 pub trait Store: Send + Sync + 'static {
     /// Stores drafts in one transaction, in order. A content or an idempotency key that the scope holds already is
-    /// answered with the entry that is there; entries that were put away do not count.
+    /// answered with the entry that is there; entries that were put away do not count by their content. A key that was
+    /// used for another content, before or in this call, is [`StoreError::KeyReused`].
     fn insert(&self, scope: &Scope, drafts: Vec<Draft>) -> impl Answer<Vec<Inserted>>;
 
     /// Replaces an entry if it still is at `version`; answers with the new version, or `None` if it is not.
@@ -263,7 +264,7 @@ pub trait Store: Send + Sync + 'static {
         scope: &Scope,
         after: u64,
         limit: u32,
-    ) -> impl Answer<Vec<(Kept, Option<String>)>>;
+    ) -> impl Answer<Vec<(Kept, Option<Key>)>>;
 
     /// The sessions of a scope after an id, in the order of ids, for a backup.
     fn export_sessions(&self, scope: &Scope, after: Option<&str>, limit: u32) -> impl Answer<Vec<Session>>;

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Filter;
 use crate::moment::Moment;
 use crate::store::StoreError;
-use crate::store::conformance::{memory, message, scope};
+use crate::store::conformance::{keyed, memory, message, scope};
 use crate::store::sqlite::{Options, SqliteStore};
 use std::path::{Path, PathBuf};
 
@@ -221,4 +221,24 @@ async fn one_file_is_written_by_one_process() {
         assert!(format!("{error:#}").contains("another process is writing"), "{error:#}");
         assert_eq!(std::fs::read(&file).unwrap(), b"half");
     }
+}
+
+#[tokio::test]
+async fn what_a_key_was_used_for_is_backed_up_where_the_memory_was_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("from")).await;
+    let a = scope("a");
+    store.insert(&a, vec![keyed(1, "first")]).await.expect("stored");
+    assert!(!String::from_utf8(exported(&store).await).unwrap().contains("key_hash"), "it is its own");
+    let kept = store.get(&a, "m1").await.expect("reads").expect("there");
+    let mut changed = memory(1, "second");
+    changed.entry.updated_at = Moment(2);
+    store.replace(&a, (kept.number, kept.version), changed).await.expect("asked").expect("replaced");
+    let bytes = exported(&store).await;
+    let other = open(&directory.path().join("to")).await;
+    taken_in(&other, &bytes, Onto::Nothing).await.expect("restored");
+    assert!(other.insert(&a, vec![keyed(2, "first")]).await.expect("answered")[0].duplicate);
+    let reused = other.insert(&a, vec![keyed(3, "second")]).await;
+    assert!(matches!(reused, Err(StoreError::KeyReused { .. })), "{reused:?}");
+    assert!(exported(&other).await == bytes);
 }

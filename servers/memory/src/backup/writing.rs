@@ -251,8 +251,8 @@ impl<S: Store, W: Write, P: FnMut(Counts)> Writing<'_, S, W, P> {
             let entries = self.store.export_entries(scope, after, PAGE).await?;
             let Some((last, _)) = entries.last() else { return Ok(()) };
             after = last.number;
-            for (kept, idempotency_key) in entries {
-                self.line(&Line::Entry { entry: kept.entry, idempotency_key })?;
+            for (kept, key) in entries {
+                self.line(&Line::entry(kept.entry, key))?;
             }
             (self.progress)(self.written.counts());
         }

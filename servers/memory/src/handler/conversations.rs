@@ -4,7 +4,7 @@ use super::answers::{History, MessageStored, SessionCreated};
 use super::{Failure, MemoryHandler, new_id, scope, tenant};
 use crate::arguments::{self, CreateSession, GetConversationHistory, StoreConversation};
 use crate::engine;
-use crate::model::{Entry, MESSAGE_TYPE, Session, Speaker};
+use crate::model::{Entry, Key, MESSAGE_TYPE, Session, Speaker};
 use crate::moment::Moment;
 use crate::store::Store;
 use rmcp::handler::server::wrapper::{Json, Parameters};
@@ -47,6 +47,7 @@ impl<S: Store> MemoryHandler<S> {
             archived: None,
         };
         let key = arguments::optional("idempotency_key", input.idempotency_key)?;
+        let key = key.map(|key| Key::of(key, &entry.content));
         let open_end = now.plus_hours(self.limits.session_ttl_hours);
         let said = self.store.say(&scope, engine::draft(entry, key), open_end).await?;
         if !said.inserted.duplicate {

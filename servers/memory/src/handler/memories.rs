@@ -7,7 +7,7 @@ use crate::arguments::{
     StoreMemoryBatch, UpdateMemory,
 };
 use crate::engine::{self, SESSION_KEYS};
-use crate::model::{Draft, Entry, Filter, Kind, Scope};
+use crate::model::{Draft, Entry, Filter, Key, Kind, Scope};
 use crate::moment::Moment;
 use crate::store::Store;
 use rmcp::handler::server::wrapper::{Json, Parameters};
@@ -228,6 +228,7 @@ impl<S: Store> MemoryHandler<S> {
             archived: None,
         };
         let key = arguments::optional("idempotency_key", input.idempotency_key)?;
+        let key = key.map(|key| Key::of(key, &entry.content));
         Ok(engine::draft(entry, key))
     }
 

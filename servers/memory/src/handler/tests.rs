@@ -278,8 +278,14 @@ async fn an_idempotency_key_makes_a_repeated_store_harmless() {
     let first = client.call("store_memory", call("one")).await.expect("stored");
     let again = client.call("store_memory", call("one")).await.expect("answered");
     assert_eq!((&again["memory_id"], &again["duplicate"]), (&first["memory_id"], &json!(true)));
-    let error = client.call("store_memory", call("two")).await.expect_err("another content");
-    assert!(error.contains("use a new key for a new content"), "{error}");
+    let change = json!({"agent_id": "a", "memory_id": first["memory_id"], "content": "changed"});
+    client.call("update_memory", change).await.expect("changed");
+    let again = client.call("store_memory", call("one")).await.expect("answered");
+    assert_eq!((&again["memory_id"], &again["duplicate"]), (&first["memory_id"], &json!(true)));
+    for other in ["two", "changed"] {
+        let error = client.call("store_memory", call(other)).await.expect_err("another content");
+        assert!(error.contains("use a new key for a new content"), "{error}");
+    }
 }
 
 #[tokio::test]

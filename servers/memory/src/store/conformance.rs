@@ -3,7 +3,7 @@
 
 use super::{Onto, Store, StoreError, Vector};
 use crate::model::{
-    Archival, Archived, Before, Change, Changes, Draft, Entry, Filter, Kind, MESSAGE_TYPE, Role, Scope,
+    Archival, Archived, Before, Change, Changes, Draft, Entry, Filter, Key, Kind, MESSAGE_TYPE, Role, Scope,
     Session, Speaker,
 };
 use crate::moment::Moment;
@@ -33,6 +33,11 @@ pub fn memory(number: i64, content: &str) -> Draft {
         idempotency_key: None,
         analysis: vec![1, 2, 3],
     }
+}
+
+/// A memory that is stored under the idempotency key `k`.
+pub fn keyed(number: i64, content: &str) -> Draft {
+    Draft { idempotency_key: Some(Key::of("k", content)), ..memory(number, content) }
 }
 
 /// A message of a session.
@@ -96,8 +101,6 @@ pub async fn duplicates_are_recognised<S: Store>(store: &S) {
     let elsewhere = store.insert(&scope("b"), vec![memory(1, "tea")]).await.expect("stored");
     assert!(!elsewhere[0].duplicate, "another scope");
 
-    let keyed =
-        |number, content: &str| Draft { idempotency_key: Some("k".into()), ..memory(number, content) };
     let stored = store.insert(&a, vec![keyed(4, "juice")]).await.expect("stored");
     let again = store.insert(&a, vec![keyed(5, "juice")]).await.expect("answered");
     assert_eq!((again[0].id.as_str(), again[0].duplicate), (stored[0].id.as_str(), true));
@@ -109,13 +112,43 @@ pub async fn duplicates_are_recognised<S: Store>(store: &S) {
     // What was deleted is forgotten, its key too.
     assert!(store.delete(&a, "m4").await.expect("deleted"));
     assert!(!store.insert(&a, vec![keyed(9, "juice")]).await.expect("stored")[0].duplicate);
+    // A key stays with the content that it was used for, whatever became of that.
+    let kept = store.get(&a, "m9").await.expect("reads").expect("there");
+    let mut changed = memory(9, "beer");
+    changed.entry.updated_at = Moment(20);
+    store.replace(&a, (kept.number, kept.version), changed).await.expect("asked").expect("replaced");
+    let again = store.insert(&a, vec![keyed(21, " juice")]).await.expect("answered");
+    assert_eq!((again[0].id.as_str(), again[0].duplicate), ("m9", true));
+    for other in ["beer", "wine"] {
+        let reused = store.insert(&a, vec![keyed(22, other)]).await;
+        assert!(matches!(reused, Err(StoreError::KeyReused { .. })), "{reused:?}");
+    }
+    let c = scope("c");
+    let reused = store.insert(&c, vec![keyed(1, "juice"), keyed(2, "wine")]).await;
+    assert!(matches!(reused, Err(StoreError::KeyReused { .. })), "in one call: {reused:?}");
+    let twice = store.insert(&c, vec![keyed(1, "juice"), keyed(2, "juice")]).await.expect("stored");
+    assert_eq!(twice.iter().map(|it| it.duplicate).collect::<Vec<_>>(), [false, true]);
     // Messages may repeat, but not under one key.
     let mut twice = message("s", 10);
-    twice.idempotency_key = Some("said".into());
+    twice.idempotency_key = Some(Key::of("said", &twice.entry.content));
     let said = store.say(&a, twice.clone(), Moment(100)).await.expect("stored");
     twice.entry.id = "other".into();
     let again = store.say(&a, twice, Moment(100)).await.expect("answered");
     assert_eq!((again.inserted.id, again.inserted.duplicate), (said.inserted.id, true));
+}
+
+/// The memory `m1` of the agent `a`, stored by [`keyed`] with this content, is changed: the key stays with the content,
+/// though its column was made anew.
+#[cfg(test)]
+pub(crate) async fn a_key_is_known_to_be_for<S: Store>(store: &S, content: &str) {
+    let a = scope("a");
+    let kept = store.get(&a, "m1").await.expect("reads").expect("there");
+    let mut changed = memory(1, "changed");
+    changed.entry.updated_at = Moment(2);
+    store.replace(&a, (kept.number, kept.version), changed).await.expect("asked").expect("replaced");
+    assert!(store.insert(&a, vec![keyed(2, content)]).await.expect("answered")[0].duplicate);
+    let reused = store.insert(&a, vec![keyed(3, "changed")]).await;
+    assert!(matches!(reused, Err(StoreError::KeyReused { .. })), "{reused:?}");
 }
 
 /// Whatever is asked for, only its own scope answers.
@@ -467,8 +500,11 @@ pub async fn everything_is_counted<S: Store>(store: &S) {
 /// What is exported is imported, once.
 pub async fn a_backup_is_taken_in_once<S: Store>(store: &S) {
     let (from, to) = (scope("from"), scope("to"));
-    let keyed = Draft { idempotency_key: Some("k".into()), ..memory(1, "one") };
-    store_all(store, &from, vec![keyed, memory(2, "two")]).await;
+    store_all(store, &from, vec![keyed(1, "first"), memory(2, "two")]).await;
+    let first = store.get(&from, "m1").await.expect("reads").expect("there");
+    let mut changed = memory(1, "one");
+    changed.entry.updated_at = Moment(2);
+    store.replace(&from, (first.number, first.version), changed).await.expect("asked").expect("replaced");
     store.say(&from, message("s", 3), Moment(100)).await.expect("said");
     let second = store.get(&from, "m2").await.expect("reads").expect("there");
     let away = Archival { number: second.number, version: second.version, merged_into: None };
@@ -493,8 +529,10 @@ pub async fn a_backup_is_taken_in_once<S: Store>(store: &S) {
     assert!(!store.scopes(None, 9).await.expect("reads").contains(&to), "it was refused as a whole");
     assert_eq!(take_in(Onto::Anything).await.expect("taken in"), (3, 1));
     assert_eq!(take_in(Onto::Anything).await.expect("asked"), (0, 0), "it is there");
+    let repeated = store.insert(&to, vec![keyed(4, "first")]).await.expect("answered");
+    assert_eq!((repeated[0].id.as_str(), repeated[0].duplicate), ("m1", true), "with what the key was used for");
     let again = store.export_entries(&to, 0, 100).await.expect("exports");
-    let entry = |(kept, key): &(crate::model::Kept, Option<String>)| (kept.entry.clone(), key.clone());
+    let entry = |(kept, key): &(crate::model::Kept, Option<Key>)| (kept.entry.clone(), key.clone());
     assert_eq!(again.iter().map(entry).collect::<Vec<_>>(), entries.iter().map(entry).collect::<Vec<_>>());
     assert_eq!(store.unarchive(&to, Some("run")).await.expect("back"), 1);
 }

@@ -23,7 +23,7 @@ mod writes;
 
 use super::{Claim, Onto, Store, StoreError, Unembedded, Vector, Wanted};
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Page, Said, Scope,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
     Session, Statistics,
 };
 use crate::moment::Moment;
@@ -455,7 +455,7 @@ impl Store for PostgresStore {
         scope: &Scope,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<(Kept, Option<String>)>, StoreError> {
+    ) -> Result<Vec<(Kept, Option<Key>)>, StoreError> {
         let read = at!(self, scope, connection, place => reads::export_entries(connection, place, after, limit).await?);
         Ok(read?.unwrap_or_default())
     }

@@ -22,7 +22,7 @@ mod writes;
 
 use super::{Onto, Store, StoreError, Unembedded, Vector};
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Page, Said, Scope,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
     Session, Statistics,
 };
 use crate::moment::Moment;
@@ -101,7 +101,7 @@ impl SqliteStore {
         let reading = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_lazy_with(any(&file).pragma("query_only", "ON"));
-        sqlx::query("SELECT 1 FROM entries LIMIT 1").execute(&reading).await.with_context(|| {
+        sqlx::query("SELECT key_hash FROM entries LIMIT 1").execute(&reading).await.with_context(|| {
             format!("{} cannot be read, or was stored by another version of this program", file.display())
         })?;
         Ok(Self::over(file, reading, options, None))
@@ -318,7 +318,7 @@ impl Store for SqliteStore {
         scope: &Scope,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<(Kept, Option<String>)>, StoreError> {
+    ) -> Result<Vec<(Kept, Option<Key>)>, StoreError> {
         match self.at(scope).await? {
             Some((mut reader, place)) => reads::export_entries(&mut reader, place, after, limit).await,
             None => Ok(Vec::new()),

@@ -6,15 +6,16 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 /// Every step from an empty database to the present tables: up, and down again. A step that was released stays as it
 /// is.
-const STEPS: [(&str, &str); 4] = [
+const STEPS: [(&str, &str); 5] = [
     (include_str!("migrations/1_entries.up.sql"), include_str!("migrations/1_entries.down.sql")),
     (include_str!("migrations/2_search.up.sql"), include_str!("migrations/2_search.down.sql")),
     (include_str!("migrations/3_vector_index.up.sql"), include_str!("migrations/3_vector_index.down.sql")),
     (include_str!("migrations/4_moves.up.sql"), include_str!("migrations/4_moves.down.sql")),
+    (include_str!("migrations/5_keys.up.sql"), include_str!("migrations/5_keys.down.sql")),
 ];
 
 /// The version of the tables that this program works with.
-pub const PRESENT: i32 = 4;
+pub const PRESENT: i32 = 5;
 
 /// Brings the tables up to date. Several servers may do so at once.
 pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {

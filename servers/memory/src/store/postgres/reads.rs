@@ -5,7 +5,7 @@ use super::rows::{self, ENTRY, INDEXED, SESSION};
 use super::text::kept;
 use super::turn::range;
 use crate::model::{
-    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Kind, Page, Scope, Session, Statistics,
+    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session, Statistics,
 };
 use crate::moment::Moment;
 use crate::store::page::page;
@@ -354,13 +354,13 @@ pub(super) async fn export_entries(
     place: Place,
     after: u64,
     limit: u32,
-) -> Result<Vec<(Kept, Option<String>)>, Trouble> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT e.idempotency_key, ");
+) -> Result<Vec<(Kept, Option<Key>)>, Trouble> {
+    let mut query = QueryBuilder::<Postgres>::new("SELECT e.idempotency_key, e.key_hash, ");
     query.push(ENTRY).push(" FROM mcp_memory.entries AS e WHERE true");
     push_after(&mut query, place, after);
     query.push(" ORDER BY e.number LIMIT ").push_bind(i64::from(limit));
     let rows = query.build().fetch_all(connection).await?;
-    let entries = rows.iter().map(|row| Ok((rows::kept(row)?, rows::optional(row, "idempotency_key")?)));
+    let entries = rows.iter().map(|row| Ok((rows::kept(row)?, rows::key(row)?)));
     Ok(entries.collect::<Result<_, sqlx::Error>>()?)
 }
 

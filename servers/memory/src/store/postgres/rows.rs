@@ -1,7 +1,7 @@
 //! From rows to values and back.
 
 use super::text;
-use crate::model::{Archived, Entry, Indexed, Kept, Kind, Role, Session, Speaker};
+use crate::model::{Archived, ContentHash, Entry, Indexed, Kept, Key, Kind, Role, Session, Speaker};
 use crate::moment::Moment;
 use rmcp::model::JsonObject;
 use sqlx::Row;
@@ -85,6 +85,13 @@ pub(super) fn all<T>(
     read: fn(&PgRow) -> Result<T, sqlx::Error>,
 ) -> Result<Vec<T>, sqlx::Error> {
     rows.iter().map(read).collect()
+}
+
+/// The idempotency key of an entry.
+pub(super) fn key(row: &PgRow) -> Result<Option<Key>, sqlx::Error> {
+    let Some(name) = optional(row, "idempotency_key")? else { return Ok(None) };
+    let hash: Option<Vec<u8>> = row.try_get("key_hash")?;
+    Ok(Some(Key { name, used_for: hash.and_then(|hash| <[u8; 16]>::try_from(hash).ok()).map(ContentHash) }))
 }
 
 /// An instant in a column.

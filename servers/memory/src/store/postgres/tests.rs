@@ -5,7 +5,7 @@ mod failover;
 mod logins;
 
 use super::*;
-use crate::store::conformance::{self, memory, scope};
+use crate::store::conformance::{self, keyed, memory, scope};
 use mcp_system_config::Retry;
 use mcp_system_tests::databases::{self, Database, Relay};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ async fn every_character_comes_back() {
     let mut draft = memory(1, "\0 nul \u{10FFFE} '&|!:*()\\ \u{1F600}");
     draft.entry.context = serde_json::json!({"\0": ["\0", 1e300, 0.1]}).as_object().cloned();
     draft.entry.session_id = Some("s\0".into());
-    draft.idempotency_key = Some("k\0".into());
+    draft.idempotency_key = Some(Key::of("k\0", &draft.entry.content));
     store.insert(&strange, vec![draft.clone()]).await.expect("stored");
     assert_eq!(store.get(&strange, "m1").await.expect("reads").expect("there").entry, draft.entry);
     assert!(store.insert(&strange, vec![draft]).await.expect("answered")[0].duplicate);
@@ -113,7 +113,7 @@ async fn it_finds_by_words_and_by_vectors() {
 async fn tables_go_back_by_a_version_and_forward_again() {
     let server = database("off");
     let store = open(server.url()).await;
-    store.insert(&scope("a"), vec![memory(1, "kept")]).await.expect("stored");
+    store.insert(&scope("a"), vec![keyed(1, "kept")]).await.expect("stored");
     store.close().await;
     migrate(server.url(), PRESENT - 1).await.expect("goes back");
     assert_eq!(
@@ -124,6 +124,7 @@ async fn tables_go_back_by_a_version_and_forward_again() {
     let filter = Filter::default();
     let wanted = Wanted { text: "kept", dense: None, filter: &filter, limit: 5 };
     assert_eq!(store.candidates(&scope("a"), &wanted).await.expect("finds").expect("an index").len(), 1);
+    conformance::a_key_is_known_to_be_for(&store, "kept").await;
     databases::sql(server.url(), "UPDATE mcp_memory.migration SET version = 99").expect("set");
     let error = PostgresStore::open(&options(server.url())).await.expect_err("newer");
     assert!(format!("{error:#}").contains("have version 99"), "{error:#}");

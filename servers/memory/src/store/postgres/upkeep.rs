@@ -211,8 +211,8 @@ impl Write for Import {
         let ids = self.drafts.iter().map(|draft| kept(&draft.entry.id).into_owned());
         let mut ids =
             present(turn, "SELECT id FROM mcp_memory.entries WHERE scope = $1 AND id = ANY($2)", ids).await?;
-        let keys =
-            self.drafts.iter().filter_map(|draft| Some(kept(draft.idempotency_key.as_ref()?).into_owned()));
+        let key = |draft: &Draft| Some(kept(&draft.idempotency_key.as_ref()?.name).into_owned());
+        let keys = self.drafts.iter().filter_map(key);
         let by_key =
             "SELECT idempotency_key FROM mcp_memory.entries WHERE scope = $1 AND idempotency_key = ANY($2)";
         let mut keys = present(turn, by_key, keys).await?;
@@ -221,8 +221,7 @@ impl Write for Import {
             if !ids.insert(kept(&draft.entry.id).into_owned()) {
                 continue;
             }
-            let key = draft.idempotency_key.as_deref();
-            let keeps_key = key.is_some_and(|key| keys.insert(kept(key).into_owned()));
+            let keeps_key = key(draft).is_some_and(|key| keys.insert(key));
             new.push(New { number: turn.next_number(), version: turn.next_version(), draft, keeps_key });
         }
         writes::put(turn, &new).await?;

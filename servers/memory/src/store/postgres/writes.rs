@@ -3,7 +3,7 @@
 use super::rows;
 use super::text::kept;
 use super::turn::{Turn, Write};
-use crate::model::{ContentHash, Draft, Inserted, Kind, Said, Session};
+use crate::model::{ContentHash, Draft, Inserted, Key, Kind, Said, Session, ambiguous_key};
 use crate::moment::Moment;
 use crate::store::StoreError;
 use sqlx::Row;
@@ -26,6 +26,9 @@ impl Write for Insert {
     }
 
     async fn apply(&self, turn: &mut Turn<'_>) -> Outcome<Vec<Inserted>> {
+        if let Some(key) = ambiguous_key(&self.drafts) {
+            return Ok(Err(StoreError::KeyReused { key: key.to_owned() }));
+        }
         let mut by_key = match same_keys(turn, &self.drafts).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
@@ -34,12 +37,8 @@ impl Write for Insert {
         let mut inserted = Vec::with_capacity(self.drafts.len());
         let mut new = Vec::new();
         for draft in &self.drafts {
-            let by_its_key = draft.idempotency_key.as_ref().and_then(|key| by_key.get(key));
-            // A key twice in one call, with two contents: the first has it.
-            let key_is_free = by_its_key.is_none();
-            let same_key = by_its_key.filter(|known| known.says(draft));
-            let known = same_key.map(|known| &known.inserted).or_else(|| by_hash.get(&draft.hash()?));
-            if let Some(known) = known {
+            let same_key = draft.idempotency_key.as_ref().and_then(|key| by_key.get(&key.name));
+            if let Some(known) = same_key.or_else(|| by_hash.get(&draft.hash()?)) {
                 inserted.push(Inserted { duplicate: true, ..known.clone() });
                 continue;
             }
@@ -54,11 +53,10 @@ impl Write for Insert {
             if let Some(hash) = draft.hash() {
                 by_hash.insert(hash, is_new.clone());
             }
-            if let (Some(key), true) = (&draft.idempotency_key, key_is_free) {
-                let content = Some(draft.entry.content.trim().to_owned());
-                by_key.insert(key.clone(), Keyed { inserted: is_new.clone(), content });
+            if let Some(key) = &draft.idempotency_key {
+                by_key.insert(key.name.clone(), is_new.clone());
             }
-            new.push(New { number, version, draft, keeps_key: key_is_free });
+            new.push(New { number, version, draft, keeps_key: true });
             inserted.push(is_new);
         }
         put(turn, &new).await?;
@@ -66,48 +64,35 @@ impl Write for Insert {
     }
 }
 
-/// The entry that has an idempotency key.
-struct Keyed {
-    inserted: Inserted,
-    /// What it says; `None` when it was changed since, and any content is taken for its own.
-    content: Option<String>,
-}
-
-impl Keyed {
-    fn says(&self, draft: &Draft) -> bool {
-        self.content.as_ref().is_none_or(|content| content == draft.entry.content.trim())
-    }
-}
-
-/// The entries that were stored with the drafts' idempotency keys.
-async fn same_keys(turn: &mut Turn<'_>, drafts: &[Draft]) -> Outcome<HashMap<String, Keyed>> {
-    let keys: Vec<String> =
-        drafts.iter().filter_map(|draft| Some(kept(draft.idempotency_key.as_ref()?).into_owned())).collect();
+/// The entries that were stored with the drafts' idempotency keys, by these.
+async fn same_keys(turn: &mut Turn<'_>, drafts: &[Draft]) -> Outcome<HashMap<String, Inserted>> {
+    let keys: HashMap<&str, &Key> = drafts
+        .iter()
+        .filter_map(|draft| draft.idempotency_key.as_ref())
+        .map(|key| (key.name.as_str(), key))
+        .collect();
     if keys.is_empty() {
         return Ok(Ok(HashMap::new()));
     }
     let rows = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content, idempotency_key FROM mcp_memory.entries
-         WHERE scope = $1 AND idempotency_key = ANY($2)",
+        "SELECT id, number, version, created_at, updated_at, content, idempotency_key, key_hash
+         FROM mcp_memory.entries WHERE scope = $1 AND idempotency_key = ANY($2)",
     )
     .bind(turn.scope)
-    .bind(&keys)
+    .bind(keys.keys().map(|name| kept(name).into_owned()).collect::<Vec<String>>())
     .fetch_all(&mut *turn.transaction)
     .await?;
     let mut found = HashMap::new();
     for row in &rows {
         let inserted = there(row)?;
-        let unchanged = inserted.created_at == rows::moment(row, "updated_at")?;
-        let content = unchanged.then(|| rows::required(row, "content")).transpose()?;
-        let content = content.map(|content| content.trim().to_owned());
-        found.insert(rows::required(row, "idempotency_key")?, Keyed { inserted, content });
-    }
-    for draft in drafts {
-        if let Some(key) = &draft.idempotency_key
-            && found.get(key).is_some_and(|known| !known.says(draft))
-        {
-            return Ok(Err(StoreError::KeyReused { key: key.clone() }));
+        let Some(Key { name, mut used_for }) = rows::key(row)? else { continue };
+        if used_for.is_none() && inserted.created_at == rows::moment(row, "updated_at")? {
+            used_for = Some(ContentHash::of(&rows::required(row, "content")?));
         }
+        if used_for.is_some() && keys.get(name.as_str()).is_some_and(|key| key.used_for != used_for) {
+            return Ok(Err(StoreError::KeyReused { key: name }));
+        }
+        found.insert(name, inserted);
     }
     Ok(Ok(found))
 }
@@ -158,6 +143,12 @@ pub(super) struct New<'a> {
     pub(super) keeps_key: bool,
 }
 
+impl New<'_> {
+    fn key(&self) -> Option<&Key> {
+        self.draft.idempotency_key.as_ref().filter(|_| self.keeps_key)
+    }
+}
+
 /// Writes all of them with one statement.
 pub(super) async fn put(turn: &mut Turn<'_>, new: &[New<'_>]) -> Result<(), sqlx::Error> {
     if new.is_empty() {
@@ -175,19 +166,15 @@ pub(super) async fn put(turn: &mut Turn<'_>, new: &[New<'_>]) -> Result<(), sqlx
             .collect::<Vec<Option<String>>>()
     };
     let number = |of: fn(&Draft) -> i64| new.iter().map(|new| of(new.draft)).collect::<Vec<i64>>();
-    let keys: Vec<Option<String>> = new
-        .iter()
-        .map(|new| {
-            new.draft.idempotency_key.as_ref().filter(|_| new.keeps_key).map(|key| kept(key).into_owned())
-        })
-        .collect();
+    let keys = new.iter().map(|new| new.key().map(|key| kept(&key.name).into_owned()));
+    let keys_used_for = new.iter().map(|new| Some(new.key()?.used_for?.0.to_vec()));
     sqlx::query(
         "INSERT INTO mcp_memory.entries (scope, number, version, id, role, user_id, session_id, memory_type, content,
              context, importance, created_at, updated_at, hash, idempotency_key, archived_at, archived_by, merged_into,
-             analysis)
+             analysis, key_hash)
          SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
              $8::text[], $9::text[], $10::text[], $11::double precision[], $12::bigint[], $13::bigint[], $14::bytea[],
-             $15::text[], $16::bigint[], $17::text[], $18::text[], $19::bytea[])",
+             $15::text[], $16::bigint[], $17::text[], $18::text[], $19::bytea[], $20::bytea[])",
     )
     .bind(turn.scope)
     .bind(new.iter().map(|new| new.number).collect::<Vec<i64>>())
@@ -207,7 +194,7 @@ pub(super) async fn put(turn: &mut Turn<'_>, new: &[New<'_>]) -> Result<(), sqlx
     .bind(number(|draft| draft.entry.created_at.0))
     .bind(number(|draft| draft.entry.updated_at.0))
     .bind(new.iter().map(|new| new.draft.hash().map(|hash| hash.0.to_vec())).collect::<Vec<Option<Vec<u8>>>>())
-    .bind(keys)
+    .bind(keys.collect::<Vec<Option<String>>>())
     .bind(
         new.iter()
             .map(|new| new.draft.entry.archived.as_ref().map(|archived| archived.at.0))
@@ -216,6 +203,7 @@ pub(super) async fn put(turn: &mut Turn<'_>, new: &[New<'_>]) -> Result<(), sqlx
     .bind(optional(|draft| draft.entry.archived.as_ref().map(|archived| &archived.run_id)))
     .bind(optional(|draft| draft.entry.archived.as_ref()?.merged_into.as_ref()))
     .bind(new.iter().map(|new| new.draft.analysis.clone()).collect::<Vec<Vec<u8>>>())
+    .bind(keys_used_for.collect::<Vec<Option<Vec<u8>>>>())
     .execute(&mut *turn.transaction)
     .await?;
     Ok(())
@@ -368,7 +356,7 @@ impl Write for Say {
             .fetch_one(&mut *turn.transaction)
             .await?;
         let mut session = rows::session(&row)?;
-        if let Some(Keyed { inserted, .. }) = known {
+        if let Some(inserted) = known {
             return Ok(Ok(Some(Said { session, begun, inserted })));
         }
         if session.fixed && session.ended(entry.created_at) {

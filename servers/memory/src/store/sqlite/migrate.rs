@@ -8,7 +8,7 @@ use sqlx::{Row, SqlSafeStr, SqlitePool};
 use std::path::Path;
 
 /// Every step from an empty file to the present tables, in order. A step that was released stays as it is.
-const MIGRATIONS: [(i64, MigrationType, &str, &str); 3] = [
+const MIGRATIONS: [(i64, MigrationType, &str, &str); 5] = [
     (
         1,
         MigrationType::Simple,
@@ -27,12 +27,16 @@ const MIGRATIONS: [(i64, MigrationType, &str, &str); 3] = [
         "scopes and entries",
         include_str!("migrations/2_scopes_and_entries.down.sql"),
     ),
+    (3, MigrationType::ReversibleUp, "keys", include_str!("migrations/3_keys.up.sql")),
+    (3, MigrationType::ReversibleDown, "keys", include_str!("migrations/3_keys.down.sql")),
 ];
 
 /// The version of the tables that this program works with.
-const PRESENT: i64 = 2;
+const PRESENT: i64 = 3;
 /// The first version that it can go back to.
 const FIRST: i64 = 1;
+/// The first version whose contents have hashes.
+const HASHED: i64 = 2;
 
 /// Rows whose hashes are computed in one transaction.
 const HASHES: u32 = 1000;
@@ -69,8 +73,9 @@ pub async fn migrate(directory: &Path, version: i64) -> anyhow::Result<()> {
     let pool = open_to_write(&file, &Options::default()).await?;
     let migrated = async {
         migrator().undo(&pool, version).await?;
-        if version == PRESENT {
-            bring_up_to_date(&pool).await?;
+        migrator().run_to(version, &pool).await?;
+        if version >= HASHED {
+            compute_hashes(&pool).await?;
         }
         anyhow::Ok(())
     };

@@ -3,7 +3,7 @@
 use super::places::Place;
 use super::rows::{self, ENTRY, INDEXED, SESSION, TOGETHER};
 use crate::model::{
-    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Kind, Page, Scope, Session, Statistics,
+    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session, Statistics,
 };
 use crate::moment::Moment;
 use crate::store::page::page;
@@ -349,13 +349,13 @@ pub(super) async fn export_entries(
     place: Place,
     after: u64,
     limit: u32,
-) -> Result<Vec<(Kept, Option<String>)>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT e.idempotency_key, ");
+) -> Result<Vec<(Kept, Option<Key>)>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT e.idempotency_key, e.key_hash, ");
     query.push(ENTRY).push(" FROM entries AS e WHERE e.number > ").push_bind(place.after(after));
     query.push(" AND e.number <= ").push_bind(place.ceiling());
     query.push(" ORDER BY e.number LIMIT +").push_bind(limit);
     let rows = query.build().fetch_all(connection).await?;
-    let entries = rows.iter().map(|row| Ok((rows::kept(row)?, row.try_get("idempotency_key")?)));
+    let entries = rows.iter().map(|row| Ok((rows::kept(row)?, rows::key(row)?)));
     Ok(entries.collect::<Result<_, sqlx::Error>>()?)
 }
 

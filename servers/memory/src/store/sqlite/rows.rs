@@ -1,6 +1,6 @@
 //! From rows to values and back.
 
-use crate::model::{Archived, Entry, Indexed, Kept, Kind, Role, Session, Speaker};
+use crate::model::{Archived, ContentHash, Entry, Indexed, Kept, Key, Kind, Role, Session, Speaker};
 use crate::moment::Moment;
 use rmcp::model::JsonObject;
 use serde::Deserialize;
@@ -126,6 +126,13 @@ pub(super) fn session(row: &SqliteRow) -> Result<Session, sqlx::Error> {
         expires_at: moment(row, "expires_at")?,
         fixed: row.try_get("fixed")?,
     })
+}
+
+/// The idempotency key of an entry.
+pub(super) fn key(row: &SqliteRow) -> Result<Option<Key>, sqlx::Error> {
+    let Some(name) = row.try_get::<Option<String>, _>("idempotency_key")? else { return Ok(None) };
+    let hash: Option<Vec<u8>> = row.try_get("key_hash")?;
+    Ok(Some(Key { name, used_for: hash.and_then(|hash| <[u8; 16]>::try_from(hash).ok()).map(ContentHash) }))
 }
 
 /// An instant in a column.

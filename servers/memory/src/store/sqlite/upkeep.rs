@@ -208,7 +208,7 @@ impl Write for Import {
                 "SELECT EXISTS (SELECT 1 FROM entries WHERE scope = ? AND idempotency_key = ?)",
             )
             .bind(place.scope)
-            .bind(&draft.idempotency_key)
+            .bind(draft.idempotency_key.as_ref().map(|key| &key.name))
             .fetch_one(&mut *ledger.connection)
             .await?;
             if key_is_taken {

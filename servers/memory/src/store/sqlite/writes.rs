@@ -4,12 +4,13 @@ use super::ledger::Ledger;
 use super::places::Place;
 use super::rows;
 use super::writer::Write;
-use crate::model::{ContentHash, Draft, Inserted, Kind, Said, Scope, Session};
+use crate::model::{ContentHash, Draft, Inserted, Kind, Said, Scope, Session, ambiguous_key};
 use crate::moment::Moment;
 use crate::store::StoreError;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Row, Sqlite};
+use std::collections::HashMap;
 
 type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
@@ -23,9 +24,11 @@ impl Write for Insert {
     type Written = Vec<Inserted>;
 
     async fn apply(&self, ledger: &mut Ledger<'_>) -> Outcome<Vec<Inserted>> {
-        let mut place = ledger.open(&self.scope).await?;
         // A reused key refuses the whole call, so it is looked for before anything is written.
-        let mut inserted = Vec::with_capacity(self.drafts.len());
+        if let Some(key) = ambiguous_key(&self.drafts) {
+            return Ok(Err(StoreError::KeyReused { key: key.to_owned() }));
+        }
+        let mut place = ledger.open(&self.scope).await?;
         let mut known = Vec::with_capacity(self.drafts.len());
         for draft in &self.drafts {
             match same_key(ledger, place, draft).await? {
@@ -33,18 +36,19 @@ impl Write for Insert {
                 Err(error) => return Ok(Err(error)),
             }
         }
+        let mut inserted = Vec::with_capacity(self.drafts.len());
+        let mut in_this_call: HashMap<&str, Inserted> = HashMap::new();
         for (draft, known) in self.drafts.iter().zip(known) {
-            inserted.push(match known {
-                Some(known) => known,
-                None => match same_key(ledger, place, draft).await? {
-                    Ok(Some(earlier_in_this_call)) => earlier_in_this_call,
-                    Ok(None) => put_new(ledger, &mut place, draft).await?,
-                    // The same key twice in one call, with two contents: the first has it.
-                    Err(_) => {
-                        put_new(ledger, &mut place, &Draft { idempotency_key: None, ..draft.clone() }).await?
-                    }
-                },
-            });
+            let key = draft.idempotency_key.as_ref().map(|key| key.name.as_str());
+            let known = known.or_else(|| in_this_call.get(key?).cloned());
+            let done = match known {
+                Some(known) => Inserted { duplicate: true, ..known },
+                None => put_new(ledger, &mut place, draft).await?,
+            };
+            if let Some(key) = key {
+                in_this_call.insert(key, done.clone());
+            }
+            inserted.push(done);
         }
         ledger.note(&self.scope, place);
         Ok(Ok(inserted))
@@ -59,19 +63,21 @@ async fn same_key(
 ) -> Result<Result<Option<Inserted>, StoreError>, sqlx::Error> {
     let Some(key) = &draft.idempotency_key else { return Ok(Ok(None)) };
     let row = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content FROM entries
+        "SELECT id, number, version, created_at, updated_at, content, idempotency_key, key_hash FROM entries
          WHERE scope = ? AND idempotency_key = ?",
     )
     .bind(place.scope)
-    .bind(key)
+    .bind(&key.name)
     .fetch_optional(&mut *ledger.connection)
     .await?;
     let Some(row) = row else { return Ok(Ok(None)) };
     let found = there(&row)?;
-    let content: &str = row.try_get("content")?;
-    let unchanged = found.created_at == rows::moment(&row, "updated_at")?;
-    if unchanged && content.trim() != draft.entry.content.trim() {
-        return Ok(Err(StoreError::KeyReused { key: key.clone() }));
+    let mut used_for = rows::key(&row)?.and_then(|key| key.used_for);
+    if used_for.is_none() && found.created_at == rows::moment(&row, "updated_at")? {
+        used_for = Some(ContentHash::of(row.try_get("content")?));
+    }
+    if used_for.is_some() && used_for != key.used_for {
+        return Ok(Err(StoreError::KeyReused { key: key.name.clone() }));
     }
     Ok(Ok(Some(found)))
 }
@@ -147,8 +153,9 @@ macro_rules! insert {
     ($condition:literal) => {
         concat!(
             "INSERT INTO entries (number, scope, version, id, role, user_id, session_id, memory_type, content, context,
-                 importance, created_at, updated_at, hash, idempotency_key, archived_at, archived_by, merged_into, analysis)
-             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+                 importance, created_at, updated_at, hash, idempotency_key, key_hash, archived_at, archived_by,
+                 merged_into, analysis)
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
             $condition
         )
     };
@@ -166,6 +173,7 @@ fn insertion<'a>(
 ) -> Query<'a, Sqlite, SqliteArguments> {
     let entry = &draft.entry;
     let archived = entry.archived.as_ref();
+    let key = draft.idempotency_key.as_ref();
     sqlx::query(statement)
         .bind(place.last)
         .bind(place.scope)
@@ -181,7 +189,8 @@ fn insertion<'a>(
         .bind(entry.created_at.0)
         .bind(entry.updated_at.0)
         .bind(draft.hash().map(|hash| hash.0.to_vec()))
-        .bind(&draft.idempotency_key)
+        .bind(key.map(|key| &key.name))
+        .bind(key.and_then(|key| key.used_for).map(|hash| hash.0.to_vec()))
         .bind(archived.map(|archived| archived.at.0))
         .bind(archived.map(|archived| &archived.run_id))
         .bind(archived.and_then(|archived| archived.merged_into.as_ref()))

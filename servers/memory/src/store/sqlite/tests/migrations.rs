@@ -88,3 +88,17 @@ async fn what_the_first_version_stored_is_kept_both_ways() {
     let refused = migrate(directory.path(), 7).await.expect_err("unknown");
     assert!(refused.to_string().contains("no version 7"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_a_key_was_used_for_is_known_once_there_is_room_for_it() {
+    let (directory, store) = fresh().await;
+    store.insert(&scope("a"), vec![keyed(1, "kept")]).await.expect("stored");
+    store.close().await;
+    drop(store);
+    migrate(directory.path(), 2).await.expect("goes back");
+    let beside =
+        SqliteStore::open_beside(directory.path(), &Options::default()).await.expect_err("other tables");
+    assert!(format!("{beside:#}").contains("another version of this program"), "{beside:#}");
+    migrate(directory.path(), 3).await.expect("and forward");
+    conformance::a_key_is_known_to_be_for(&open(directory.path()).await, "kept").await;
+}

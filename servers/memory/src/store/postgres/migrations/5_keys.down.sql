@@ -1,0 +1,1 @@
+ALTER TABLE mcp_memory.entries DROP COLUMN key_hash;
