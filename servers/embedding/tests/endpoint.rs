@@ -31,6 +31,9 @@ async fn embeddings(State(seen): State<Arc<Seen>>, headers: HeaderMap, Json(body
     if failing.is_ok() {
         return (StatusCode::SERVICE_UNAVAILABLE, "busy").into_response();
     }
+    if body["input"].as_array().expect("texts").iter().any(|text| text == "poison") {
+        return (StatusCode::BAD_REQUEST, "refused").into_response();
+    }
     // Long enough for other callers to queue behind it.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let texts: Vec<&str> =
@@ -100,6 +103,19 @@ async fn concurrent_callers_share_requests_of_at_most_fifty() {
     let many = batches.embed(texts(&["y"; 120])).await.expect("answered");
     assert_eq!(many.len(), 120);
     assert!(seen.largest.load(Ordering::SeqCst) <= 50);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_one_caller_is_not_for_those_beside_it() {
+    let batches = started(&Arc::default(), "secret", 5).await;
+    let calls = (0..40).map(|number| {
+        let batches = batches.clone();
+        let text = if number == 20 { "poison" } else { "harmless" };
+        tokio::spawn(async move { batches.embed(texts(&[text])).await.is_ok() })
+    });
+    for (number, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(call.await.expect("no panic"), number != 20, "{number}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Real weights, run here: what is alike must come out alike.
 
 use mcp_system_config::{EmbeddingSettings, OnnxEmbeddings, RerankSettings, Resilience};
-use mcp_system_embedding::{Embedder, Reranker};
+use mcp_system_embedding::{Batches, Embedder, Reranker};
 use mcp_system_tests::weights;
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
@@ -24,6 +24,28 @@ async fn a_sentence_encoder_puts_like_meanings_together_whatever_is_beside_them(
     // Alone, without the padding that a long neighbour brings.
     let alone = embedder.embed(vec![texts[0].to_owned()]).await.expect("runs");
     assert!(cosine(&alone[0], &vectors[0]) > 0.99, "{}", cosine(&alone[0], &vectors[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_for_a_few_of_the_texts_that_are_under_way() {
+    let path = weights::sentence_encoder().expect("installs");
+    let onnx = OnnxEmbeddings { path: path.to_str().expect("UTF-8").to_owned() };
+    let settings = EmbeddingSettings { onnx: Some(onnx), ..Default::default() };
+    let embedder = Embedder::of(&settings, &Resilience::default(), &|_| None).expect("loads").expect("named");
+    let batches = Batches::start(embedder);
+    let entries = (0..4).map(|_| {
+        let batches = batches.clone();
+        let texts = vec!["The committee talked about the budget of the harbour.".to_owned(); 50];
+        tokio::spawn(async move { batches.embed(texts).await.map(|vectors| vectors.len()) })
+    });
+    let entries: Vec<_> = entries.collect();
+    // The first of them are under way.
+    batches.embed(vec!["a text".into()]).await.expect("runs");
+    assert_eq!(batches.embed_query("a query".into()).await.expect("runs").len(), 384);
+    assert!(!entries.iter().any(tokio::task::JoinHandle::is_finished), "it did not wait for all of them");
+    for part in entries {
+        assert_eq!(part.await.expect("ends"), Ok(50));
+    }
 }
 
 #[tokio::test]

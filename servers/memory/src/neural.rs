@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// A query whose vector is not there by then is answered without it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What a model that works has a vector for.
+const WORD: &str = "word";
 /// Vectors of queries that are kept: what is asked again, perhaps with other filters, costs no call.
 const QUERIES: Bounds = Bounds { entries: 1000, ttl: Duration::from_hours(1) };
 
@@ -105,13 +107,10 @@ impl Neural {
         if let Some(vector) = self.queries.get(&query, Instant::now()) {
             return Ok(Some(vector));
         }
-        let asked = tokio::time::timeout(self.patience, batches.embed(vec![query.clone()])).await;
-        let vectors = self.noted(asked.unwrap_or(Err(Error::Late(self.patience))))?;
-        let vector: Option<Arc<[f32]>> = vectors.into_iter().next().map(Arc::from);
-        if let Some(vector) = &vector {
-            self.queries.put(query, vector.clone(), Instant::now());
-        }
-        Ok(vector)
+        let asked = tokio::time::timeout(self.patience, batches.embed_query(query.clone())).await;
+        let vector: Arc<[f32]> = self.noted(asked.unwrap_or(Err(Error::Late(self.patience))))?.into();
+        self.queries.put(query, vector.clone(), Instant::now());
+        Ok(Some(vector))
     }
 
     /// The vectors of the texts of entries, in order.
@@ -123,6 +122,15 @@ impl Neural {
         let vectors = self.noted(batches.embed(texts).await)?;
         self.embedded.fetch_add(vectors.len() as u64, Ordering::Relaxed);
         Ok(vectors)
+    }
+
+    /// Sees whether it makes vectors now, of whatever text.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn answers(&self) -> Result<(), Error> {
+        let Some(batches) = &self.batches else { return Err(Error::Closed) };
+        self.noted(batches.embed(vec![WORD.to_owned()]).await).map(drop)
     }
 
     /// How many of the best of a search are looked at once more; 0 without a model for it.

@@ -1,14 +1,16 @@
 //! Vectors for the entries that have none of the present model: made in the background, while everything else goes on.
 //!
 //! A write only notes that there is something to do. What other replicas left undone, and what was refused or failed, is
-//! looked for now and then, by one replica at a time: vectors may cost money.
+//! looked for now and then, by one replica at a time: vectors may cost money. A text that the model fails at keeps no other
+//! from its vector: texts that fail together are tried in halves, as long as the model does another text.
 
 use super::Engine;
 use crate::model::Scope;
 use crate::neural::Neural;
 use crate::store::{Store, StoreError, Unembedded, Vector};
 use futures::future::try_join_all;
-use std::collections::{BTreeMap, BTreeSet};
+use mcp_system_embedding::Error;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -17,7 +19,7 @@ use tokio::sync::Notify;
 const BATCH: usize = 50;
 /// Entries that are read at once.
 const PAGE: u32 = 200;
-/// How often all entries are looked through.
+/// How often all entries are looked through, at least. Sooner, at growing intervals, while the model fails at some texts.
 const EVERYTHING: Duration = Duration::from_mins(10);
 /// How long another replica is left to go through all of them, before it is seen whether it still does.
 const ELSEWHERE: Duration = Duration::from_secs(15);
@@ -91,16 +93,14 @@ impl Backlog {
             Some(Instant::now() + ELSEWHERE);
     }
 
-    /// Waits for something to do.
-    async fn wait(&self) {
-        let rest = {
+    /// Waits for something to do, until then at the latest.
+    async fn wait(&self, latest: Instant) {
+        let elsewhere = {
             let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
             todo.not_before.filter(|_| todo.after.is_some())
         };
-        let rest = rest.map_or(EVERYTHING, |time| time.saturating_duration_since(Instant::now()));
-        if tokio::time::timeout(rest, self.news.notified()).await.is_err() {
-            self.add(Work::After(0));
-        }
+        let until = elsewhere.map_or(latest, |time| time.min(latest));
+        let _ = tokio::time::timeout_at(until.into(), self.news.notified()).await;
     }
 }
 
@@ -110,7 +110,23 @@ enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Model(#[from] mcp_system_embedding::Error),
+    Model(#[from] Error),
+}
+
+/// What became of some entries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    /// Got a vector.
+    made: usize,
+    /// Did not, since the model fails at their texts for now.
+    left: usize,
+}
+
+impl Outcome {
+    fn count(&mut self, others: Self) {
+        self.made += others.made;
+        self.left += others.left;
+    }
 }
 
 impl<S: Store> Engine<S> {
@@ -144,16 +160,28 @@ impl<S: Store> Engine<S> {
     /// Never ends: another model ends it.
     async fn embed_by(&self, neural: &Neural) {
         let Some(model) = neural.model() else { return std::future::pending().await };
-        self.backlog.add(Work::After(0));
         let mut wait = FIRST_WAIT;
+        // When all entries are looked through next, and how long after that what was left.
+        let (mut due, mut again) = (Instant::now(), FIRST_WAIT);
         loop {
+            if Instant::now() >= due {
+                self.backlog.add(Work::After(0));
+                due = Instant::now() + EVERYTHING;
+            }
             let Some(work) = self.backlog.take() else {
-                self.backlog.wait().await;
+                self.backlog.wait(due).await;
                 continue;
             };
+            let is_everything = matches!(work, Work::After(_));
             match self.carry_out_work(work, neural, model).await {
-                Ok(more) => {
+                Ok((more, left)) => {
                     wait = FIRST_WAIT;
+                    if left > 0 {
+                        due = due.min(Instant::now() + again);
+                        again = (again * 2).min(EVERYTHING);
+                    } else if is_everything {
+                        again = FIRST_WAIT;
+                    }
                     if let Some(more) = more {
                         self.backlog.add(more);
                     }
@@ -168,17 +196,18 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Answers what is to be done next because of it, or what is left after a failure.
+    /// Answers what is to be done next because of it and how many texts the model failed at, or what is to be done once
+    /// more after a failure of all.
     async fn carry_out_work(
         &self,
         work: Work,
         neural: &Neural,
         model: &str,
-    ) -> Result<Option<Work>, (Trouble, Work)> {
+    ) -> Result<(Option<Work>, usize), (Trouble, Work)> {
         match work {
             Work::Written(scope, numbers) => {
                 match self.embed_written(&scope, &numbers, neural, model).await {
-                    Ok(()) => Ok(None),
+                    Ok(outcome) => Ok((None, outcome.left)),
                     Err(error) => Err((error, Work::Written(scope, numbers))),
                 }
             }
@@ -187,7 +216,7 @@ impl<S: Store> Engine<S> {
                     Ok(Some(claim)) => claim,
                     Ok(None) => {
                         self.backlog.leave(number);
-                        return Ok(None);
+                        return Ok((None, 0));
                     }
                     Err(error) => return Err((error.into(), Work::After(number))),
                 };
@@ -195,9 +224,9 @@ impl<S: Store> Engine<S> {
                 let embedded = self.embed_after(&mut cursor, neural, model).await;
                 drop(claim);
                 match embedded {
-                    Ok(0) => Ok(None),
+                    Ok(Outcome { made: 0, left }) => Ok((None, left)),
                     // Once more: an entry that changed while its vector was made did not get it.
-                    Ok(_) => Ok(Some(Work::After(number))),
+                    Ok(Outcome { left, .. }) => Ok((Some(Work::After(number)), left)),
                     Err(error) => Err((error, Work::After(cursor))),
                 }
             }
@@ -210,8 +239,9 @@ impl<S: Store> Engine<S> {
         numbers: &BTreeSet<u64>,
         neural: &Neural,
         model: &str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Outcome, Trouble> {
         let numbers: Vec<u64> = numbers.iter().copied().collect();
+        let mut outcome = Outcome::default();
         for numbers in numbers.chunks(BATCH) {
             let kept = self.store.get_many(scope, numbers).await?.into_iter();
             let entries = kept.map(|kept| Unembedded {
@@ -221,67 +251,80 @@ impl<S: Store> Engine<S> {
                 version: kept.version,
                 content: kept.entry.content,
             });
-            self.embed(&entries.collect::<Vec<_>>(), neural, model).await?;
+            outcome.count(self.embed(&entries.collect::<Vec<_>>(), neural, model).await?);
         }
-        Ok(())
+        Ok(outcome)
     }
 
-    /// Goes through the entries after `cursor`, which follows; answers how many got a vector.
-    async fn embed_after(&self, cursor: &mut u64, neural: &Neural, model: &str) -> Result<usize, Trouble> {
-        let (mut done, mut told) = (0, Instant::now());
+    /// Goes through the entries after `cursor`, which follows.
+    async fn embed_after(&self, cursor: &mut u64, neural: &Neural, model: &str) -> Result<Outcome, Trouble> {
+        let (mut outcome, mut told) = (Outcome::default(), Instant::now());
         loop {
             let entries = self.store.unembedded(model, *cursor, PAGE).await?;
             let Some(last) = entries.last() else { break };
             let last = last.cursor;
             let parts = entries.chunks(BATCH).map(|part| self.embed(part, neural, model));
-            done += try_join_all(parts).await?.into_iter().sum::<usize>();
+            try_join_all(parts).await?.into_iter().for_each(|part| outcome.count(part));
             *cursor = last;
             if told.elapsed() > TELL {
-                tracing::info!(done, model, "giving vectors to the entries that have none");
+                tracing::info!(done = outcome.made, model, "giving vectors to the entries that have none");
                 told = Instant::now();
             }
         }
-        if done > PAGE as usize {
-            tracing::info!(done, model, "all entries have vectors");
+        if outcome.made > PAGE as usize {
+            tracing::info!(done = outcome.made, left = outcome.left, model, "entries have vectors");
         }
-        Ok(done)
+        Ok(outcome)
     }
 
-    /// Gives vectors to a few entries; answers to how many. What is refused alone stays without.
-    async fn embed(&self, entries: &[Unembedded], neural: &Neural, model: &str) -> Result<usize, Trouble> {
-        let texts = |entries: &[Unembedded]| entries.iter().map(|entry| entry.content.clone()).collect();
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        let vectors = match neural.of_texts(texts(entries)).await {
-            Ok(vectors) => vectors.into_iter().map(Some).collect(),
-            Err(error) if error.passing() => return Err(error.into()),
-            Err(_) => {
-                let mut vectors = Vec::with_capacity(entries.len());
-                for entry in entries {
-                    vectors.push(match neural.of_texts(vec![entry.content.clone()]).await {
-                        Ok(vectors) => vectors.into_iter().next(),
-                        Err(error) if error.passing() => return Err(error.into()),
-                        Err(error) => {
-                            tracing::warn!(%error, number = entry.number, "an entry stays without a vector");
-                            None
-                        }
-                    });
+    /// Gives vectors to a few entries. What the model refuses, or fails at, alone stays without.
+    async fn embed(&self, entries: &[Unembedded], neural: &Neural, model: &str) -> Result<Outcome, Trouble> {
+        let mut outcome = Outcome::default();
+        let mut parts = VecDeque::from([entries]);
+        while let Some(part) = parts.pop_front() {
+            let Some((first, rest)) = part.split_first() else { continue };
+            let error = match neural.of_texts(part.iter().map(|entry| entry.content.clone()).collect()).await
+            {
+                Ok(vectors) => {
+                    outcome.made += vectors.len();
+                    self.keep(part, vectors, model).await?;
+                    continue;
                 }
-                vectors
+                Err(error) => error,
+            };
+            if error == Error::Closed {
+                return Err(error.into());
             }
-        };
+            // It may be down, or busy: then all of them wait. It is asked between any two failures, which also keeps
+            // the breaker before it from counting those of texts.
+            if error.passing() {
+                neural.answers().await?;
+            }
+            if rest.is_empty() {
+                outcome.left += usize::from(error.passing());
+                tracing::warn!(%error, number = first.number, "an entry stays without a vector");
+            } else {
+                parts.extend([&part[..part.len() / 2], &part[part.len() / 2..]]);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Stores the vectors of some entries, in order.
+    async fn keep(
+        &self,
+        entries: &[Unembedded],
+        vectors: Vec<Vec<f32>>,
+        model: &str,
+    ) -> Result<(), StoreError> {
         let mut scopes: BTreeMap<&Scope, Vec<Vector>> = BTreeMap::new();
         for (entry, values) in entries.iter().zip(vectors) {
-            let Some(values) = values else { continue };
             let vector = Vector { number: entry.number, version: entry.version, values };
             scopes.entry(&entry.scope).or_default().push(vector);
         }
-        let mut done = 0;
         for (scope, vectors) in scopes {
-            done += vectors.len();
             self.store.keep_vectors(scope, model, vectors).await?;
         }
-        Ok(done)
+        Ok(())
     }
 }

@@ -25,11 +25,13 @@ use tokio::task::AbortHandle;
 #[derive(Default)]
 struct Endpoint {
     dead: AtomicBool,
+    /// It can be given venom, which it else fails at.
+    immune: AtomicBool,
     /// Texts that began as a question does.
     queries: AtomicUsize,
 }
 
-/// The subject of a text, whatever its words. "two" is a wider model; poison is refused.
+/// The subject of a text, whatever its words. "two" is a wider model; poison is refused, and venom makes it fail.
 async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Value>) -> Response {
     if endpoint.dead.load(Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -40,6 +42,9 @@ async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Valu
     endpoint.queries.fetch_add(queries, Ordering::SeqCst);
     if texts.iter().any(|text| text.contains("poison")) {
         return (StatusCode::BAD_REQUEST, "refused").into_response();
+    }
+    if texts.iter().any(|text| text.contains("venom")) && !endpoint.immune.load(Ordering::SeqCst) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "failed").into_response();
     }
     let about =
         |text: &str, words: &[&str]| f64::from(u8::from(words.iter().any(|word| text.contains(word))));
@@ -239,6 +244,26 @@ async fn a_text_that_is_refused_keeps_no_other_from_its_vector() {
     let left = site.engine.store().unembedded("one", 0, 9).await.expect("reads");
     assert_eq!(left[0].content, "this is poison to the model");
     assert_eq!(site.best("poison").await.kept.entry.id, "m2", "it is found by its words");
+}
+
+#[tokio::test]
+async fn a_text_that_the_endpoint_fails_at_keeps_no_other_from_its_vector_and_is_tried_again() {
+    let site = Site::new().await;
+    for number in 1..=300 {
+        let venom = [7, 8, 130].contains(&number);
+        let text = if venom { format!("venom {number}") } else { format!("green tea {number}") };
+        site.store(number, &text).await;
+    }
+    site.take("one");
+    site.embedded("one", 3).await;
+    let left = site.engine.store().unembedded("one", 0, 9).await.expect("reads");
+    assert!(left.iter().all(|entry| entry.content.starts_with("venom")), "{left:?}");
+    // One that comes later does not wait for these.
+    site.store(301, "a bicycle").await;
+    site.embedded("one", 3).await;
+    assert!(site.engine.neural().failures() > 0, "counted");
+    site.endpoint.immune.store(true, Ordering::SeqCst);
+    site.embedded("one", 0).await;
 }
 
 #[tokio::test]
