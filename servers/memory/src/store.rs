@@ -270,7 +270,8 @@ pub trait Store: Send + Sync + 'static {
     fn export_sessions(&self, scope: &Scope, after: Option<&str>, limit: u32) -> impl Answer<Vec<Session>>;
 
     /// Takes in what a backup holds: what is there already, by its id, is left as it is. Answers how many entries
-    /// and sessions were new.
+    /// and sessions were new. A message whose session neither is there nor comes with it, or came before, brings into being one
+    /// that ended with it and that the next message moves on.
     fn import(
         &self,
         scope: &Scope,

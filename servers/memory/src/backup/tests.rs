@@ -242,3 +242,36 @@ async fn what_a_key_was_used_for_is_backed_up_where_the_memory_was_changed() {
     assert!(matches!(reused, Err(StoreError::KeyReused { .. })), "{reused:?}");
     assert!(exported(&other).await == bytes);
 }
+
+#[tokio::test]
+async fn a_session_that_begins_during_a_backup_is_in_it_where_a_message_of_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(&directory.path().join("from")).await;
+    let bytes = exported(&store).await;
+    let text = String::from_utf8(bytes).unwrap();
+    let first_entry = text.find("{\"entry\"").unwrap();
+    let in_the_middle = text.find("\"word 300 of a\"").unwrap();
+    for (id, cut) in [("a", first_entry), ("b", in_the_middle), ("z", in_the_middle)] {
+        // Its sessions were written; then comes this.
+        let file = broken_off(directory.path(), &text.as_bytes()[..cut]);
+        let mut said = message(id, 1001);
+        said.entry.id = format!("said in {id}");
+        store.say(&scope("a"), said, Moment(3000)).await.expect("said");
+        let all = resumed(&store, &file).await.expect("goes on");
+        let written = std::fs::read(&file).unwrap();
+        assert_eq!(holds(&written).expect("whole"), all);
+        let other = open(&directory.path().join(format!("to {id}"))).await;
+        assert_eq!(taken_in(&other, &written, Onto::Nothing).await.expect("restored"), all, "each once");
+        let history = other.history(&scope("a"), id, None, 9).await.expect("reads").expect("its session");
+        assert_eq!(history.messages.items.len(), 1);
+        assert_eq!(history.session, store.session(&scope("a"), id).await.unwrap().unwrap());
+
+        // Broken off right after such a session, and gone on with.
+        let text = String::from_utf8(written.clone()).unwrap();
+        let of_session = format!("{{\"session\":{{\"session_id\":\"{id}\"");
+        let at = text.find(&of_session).expect("its line");
+        let end = at + text[at..].find('\n').unwrap() + 1;
+        let file = broken_off(directory.path(), &written[..end]);
+        assert_eq!(resumed(&store, &file).await.expect("goes on"), all);
+    }
+}

@@ -3,10 +3,10 @@
 use super::lines::{Reading, next};
 use super::{Counts, FORMAT, Line, PAGE, VERSION, verify};
 use crate::locked::Locked;
-use crate::model::Scope;
+use crate::model::{Kind, Scope, Session};
 use crate::store::Store;
 use anyhow::{Context, bail};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub enum Start {
     Resumed,
 }
 
-/// Writes everything that a store holds; it may be written to meanwhile, what is stored after the start may be missing.
+/// Writes everything that a store holds; it may be written to meanwhile, what is stored after the start may be missing, but
+/// no session of a message that is there.
 /// `progress` learns after each page how much was written.
 pub async fn export<S: Store>(
     store: &S,
@@ -104,12 +105,15 @@ struct Position {
     scope: Option<Scope>,
     /// What of it is there.
     after: After,
+    /// Its sessions that are there.
+    sessions: HashSet<String>,
     written: Reading,
     /// The length of what was written.
     bytes: u64,
 }
 
-/// The last row of a scope that is there. Sessions come before entries.
+/// The last row of a scope that is there. Sessions come before entries, but for one that was begun while they were written:
+/// it comes before its first message.
 #[derive(Default)]
 enum After {
     #[default]
@@ -136,9 +140,13 @@ async fn position<S: Store>(
             Line::Scope { tenant, agent_id } => {
                 at.scope = Some(Scope::new(tenant, agent_id));
                 at.after = After::Nothing;
+                at.sessions.clear();
                 entries.clear();
             }
-            Line::Session(session) => at.after = After::Session(session.id),
+            Line::Session(session) => {
+                at.sessions.insert(session.id.clone());
+                at.after = After::Session(session.id);
+            }
             Line::Entry { entry, .. } => {
                 entries.push_front(entry.id);
                 entries.truncate(REMEMBERED);
@@ -182,8 +190,8 @@ async fn write<S: Store>(
     position: Position,
     progress: impl FnMut(Counts),
 ) -> anyhow::Result<(Counts, String)> {
-    let Position { scope, after, written, .. } = position;
-    let mut writing = Writing { store, output, written, progress };
+    let Position { scope, after, sessions, written, .. } = position;
+    let mut writing = Writing { store, output, written, sessions, progress };
     if writing.written.is_empty() {
         writing.line(&Line::Header { format: FORMAT.into(), version: VERSION })?;
     }
@@ -198,6 +206,7 @@ async fn write<S: Store>(
         for scope in &scopes {
             let (tenant, agent_id) = (scope.tenant.to_string(), scope.agent_id.to_string());
             writing.line(&Line::Scope { tenant, agent_id })?;
+            writing.sessions.clear();
             writing.rows(scope, After::Nothing).await?;
         }
     }
@@ -216,6 +225,8 @@ struct Writing<'a, S, W, P> {
     store: &'a S,
     output: W,
     written: Reading,
+    /// Those of the present scope that are there.
+    sessions: HashSet<String>,
     progress: P,
 }
 
@@ -241,7 +252,7 @@ impl<S: Store, W: Write, P: FnMut(Counts)> Writing<'_, S, W, P> {
             let sessions = self.store.export_sessions(scope, after.as_deref(), PAGE).await?;
             let Some(last) = sessions.last() else { return Ok(()) };
             after = Some(last.id.clone());
-            sessions.into_iter().try_for_each(|session| self.line(&Line::Session(session)))?;
+            sessions.into_iter().try_for_each(|session| self.session(session))?;
             (self.progress)(self.written.counts());
         }
     }
@@ -252,10 +263,24 @@ impl<S: Store, W: Write, P: FnMut(Counts)> Writing<'_, S, W, P> {
             let Some((last, _)) = entries.last() else { return Ok(()) };
             after = last.number;
             for (kept, key) in entries {
+                if let Some(id) = kept.entry.session_id.as_deref()
+                    && kept.entry.kind() == Kind::Message
+                    && !self.sessions.contains(id)
+                    && let Some(session) = self.store.session(scope, id).await?
+                {
+                    self.session(session)?;
+                }
                 self.line(&Line::entry(kept.entry, key))?;
             }
             (self.progress)(self.written.counts());
         }
+    }
+
+    fn session(&mut self, session: Session) -> anyhow::Result<()> {
+        if self.sessions.insert(session.id.clone()) {
+            self.line(&Line::Session(session))?;
+        }
+        Ok(())
     }
 
     fn line(&mut self, line: &Line) -> anyhow::Result<()> {

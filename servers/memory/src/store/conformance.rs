@@ -77,6 +77,7 @@ pub async fn all<S: Store>(empty: impl AsyncFn() -> S) {
     everything_is_counted(&empty().await).await;
     a_backup_is_taken_in_once(&empty().await).await;
     an_empty_store_takes_a_backup_in(&empty().await).await;
+    a_message_that_is_taken_in_has_a_session(&empty().await).await;
     writers_at_once_leave_no_gap(Arc::new(empty().await)).await;
 }
 
@@ -546,6 +547,24 @@ pub async fn an_empty_store_takes_a_backup_in<S: Store>(store: &S) {
     assert_eq!(take_in(2).await.expect("empty"), (1, 0));
     assert_eq!(store.version(&b).await.expect("reads"), 1);
     assert!(matches!(take_in(3).await, Err(StoreError::NotEmpty)));
+}
+
+/// A backup that was made while a session began may hold its messages alone.
+pub async fn a_message_that_is_taken_in_has_a_session<S: Store>(store: &S) {
+    let a = scope("a");
+    let mut remembered = memory(4, "no message");
+    remembered.entry.session_id = Some("none".into());
+    let drafts = vec![message("lost", 1), message("kept", 2), message("lost", 3), remembered];
+    let taken_in = store.import(&a, vec![session("kept", 10)], drafts, Onto::Nothing).await;
+    assert_eq!(taken_in.expect("taken in"), (4, 1));
+    assert_eq!(store.session(&a, "kept").await.expect("reads"), Some(session("kept", 10)));
+    let lost = store.session(&a, "lost").await.expect("reads").expect("a session");
+    assert_eq!((lost.created_at, lost.expires_at, lost.fixed), (Moment(1), Moment(3), false));
+    let history = store.history(&a, "lost", None, 9).await.expect("reads").expect("a session");
+    assert_eq!(history.messages.items.len(), 2);
+    assert_eq!(store.session(&a, "none").await.expect("reads"), None);
+    let said = store.say(&a, message("lost", 20), Moment(30)).await.expect("goes on");
+    assert_eq!((said.begun, said.session.expires_at), (false, Moment(30)));
 }
 
 /// Versions count every change, whoever makes it.

@@ -225,6 +225,19 @@ impl Write for Import {
             new.push(New { number: turn.next_number(), version: turn.next_version(), draft, keeps_key });
         }
         writes::put(turn, &new).await?;
+        if let (Some(first), Some(last)) = (new.first(), new.last()) {
+            // A backup that was made while a session began may lack it.
+            sqlx::query(
+                "INSERT INTO mcp_memory.sessions (scope, id, user_id, created_at, expires_at, fixed)
+                 SELECT scope, session_id, min(user_id), min(created_at), max(created_at), false
+                 FROM mcp_memory.entries WHERE number BETWEEN $1 AND $2 AND role IS NOT NULL AND session_id IS NOT NULL
+                 GROUP BY scope, session_id ON CONFLICT (scope, id) DO NOTHING",
+            )
+            .bind(first.number)
+            .bind(last.number)
+            .execute(&mut *turn.transaction)
+            .await?;
+        }
         Ok(Ok((new.len() as u64, sessions)))
     }
 }

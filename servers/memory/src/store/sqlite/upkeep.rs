@@ -190,6 +190,7 @@ impl Write for Import {
             return Ok(Err(StoreError::NotEmpty));
         }
         let mut place = ledger.open(&self.scope).await?;
+        let before = place.last;
         let (mut entries, mut sessions) = (0, 0);
         for session in &self.sessions {
             sessions += u64::from(writes::begin(ledger, place, session).await?);
@@ -219,6 +220,16 @@ impl Write for Import {
             }
             entries += 1;
         }
+        // A backup that was made while a session began may lack it. (The plus keeps SQLite from the index of all sessions.)
+        sqlx::query(
+            "INSERT OR IGNORE INTO sessions (scope, id, user_id, created_at, expires_at, fixed)
+             SELECT scope, session_id, min(user_id), min(created_at), max(created_at), 0 FROM entries
+             WHERE number > ? AND number <= ? AND role IS NOT NULL GROUP BY +session_id",
+        )
+        .bind(before)
+        .bind(place.last)
+        .execute(&mut *ledger.connection)
+        .await?;
         ledger.note(&self.scope, place);
         Ok(Ok((entries, sessions)))
     }
