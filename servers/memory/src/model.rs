@@ -426,8 +426,19 @@ pub struct Archival {
     pub number: u64,
     /// Its version; an entry that has changed since stays.
     pub version: u64,
-    /// The entry that says the same and stays.
-    pub merged_into: Option<String>,
+    /// The entry that says the same and stays: unless it is there as it was, this one stays too.
+    pub merged_into: Option<Survivor>,
+}
+
+/// An entry that stays for others, and the state in which it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its id.
+    pub id: String,
+    /// See [`Kept`].
+    pub number: u64,
+    /// See [`Kept`].
+    pub version: u64,
 }
 
 /// What a store holds, of one agent or of all of a tenant.

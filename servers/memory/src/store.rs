@@ -240,7 +240,8 @@ pub trait Store: Send + Sync + 'static {
         std::future::ready(Ok(Some(Claim::default())))
     }
 
-    /// Puts entries away for the optimisation `run_id`; answers how many.
+    /// Puts entries away for the optimisation `run_id`; answers how many. One that has changed since it was looked at stays, and
+    /// so does one whose survivor has.
     fn archive(&self, scope: &Scope, run_id: &str, at: Moment, archivals: Vec<Archival>) -> impl Answer<u64>;
 
     /// Brings back what a run put away, or all runs; answers how many.

@@ -1,7 +1,7 @@
 //! Which memories say the same, out of many, without comparing each with each.
 //!
-//! Two memories are compared only if they share one of their rarest words, and they count as near-duplicates only if
-//! they agree in every number and in whether they deny something: "on the 3rd" and "on the 4th" are alike in meaning,
+//! Two memories are compared only if they share one of their rarest words, and they count as near-duplicates only if they
+//! are of one type and agree in every number and in whether they deny something: "on the 3rd" and "on the 4th" are alike in meaning,
 //! but are not the same.
 
 use mcp_system_retrieval::Analysis;
@@ -19,13 +19,14 @@ const DENIALS: [&str; 12] = [
 /// A memory as it is compared.
 #[derive(Debug)]
 pub(super) struct Text {
+    memory_type: String,
     words: BTreeSet<String>,
     particular: BTreeSet<String>,
     analysis: Analysis,
 }
 
 impl Text {
-    pub(super) fn of(content: &str, analysis: Analysis) -> Self {
+    pub(super) fn of(memory_type: &str, content: &str, analysis: Analysis) -> Self {
         let words: BTreeSet<String> = content
             .split(|c: char| !c.is_alphanumeric())
             .filter(|word| !word.is_empty())
@@ -34,11 +35,13 @@ impl Text {
         let is_particular =
             |word: &&String| word.contains(|c: char| c.is_numeric()) || DENIALS.contains(&word.as_str());
         let particular = words.iter().filter(is_particular).cloned().collect();
-        Self { words, particular, analysis }
+        Self { memory_type: memory_type.to_owned(), words, particular, analysis }
     }
 
     fn says_the_same(&self, other: &Self, threshold: f32) -> bool {
-        self.particular == other.particular && self.analysis.similarity(&other.analysis) >= threshold
+        self.memory_type == other.memory_type
+            && self.particular == other.particular
+            && self.analysis.similarity(&other.analysis) >= threshold
     }
 }
 
@@ -77,8 +80,10 @@ mod tests {
     use super::*;
 
     fn merged(contents: &[&str], threshold: f32) -> Vec<Option<usize>> {
-        let texts: Vec<Text> =
-            contents.iter().map(|content| Text::of(content, Analysis::of(content, None))).collect();
+        let texts: Vec<Text> = contents
+            .iter()
+            .map(|content| Text::of("general", content, Analysis::of(content, None)))
+            .collect();
         merges(&texts, threshold)
     }
 

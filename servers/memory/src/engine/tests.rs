@@ -169,11 +169,11 @@ async fn an_optimisation_puts_away_and_can_be_undone() {
     dull.importance = 0.1;
     engine.store().insert(&scope("a"), vec![draft(dull, None)]).await.unwrap();
     let rules = Rules { compact_threshold: 0.9, archive_below: 0.2, old_before: Moment(1000) };
-    let plan = engine.plan(&scope("a"), rules).await.unwrap();
-    assert_eq!((plan.examined, &plan.aged_out), (4, &vec!["m4".to_owned()]));
-    assert_eq!(plan.merged, [("m1".to_owned(), "m2".to_owned())], "the newest stays");
-    let done = engine.carry_out(&scope("a"), "run", &plan).await.unwrap();
-    assert_eq!(done.archived, 2);
+    let preview = engine.optimise(&scope("a"), rules, None).await.unwrap();
+    assert_eq!((preview.examined, preview.merged, preview.aged_out, preview.archived), (4, 1, 1, 0));
+    assert_eq!(preview.merges, [("m1".to_owned(), "m2".to_owned())], "the newest stays");
+    let done = engine.optimise(&scope("a"), rules, Some("run")).await.unwrap();
+    assert_eq!(done, Optimised { archived: 2, ..preview });
     assert_eq!(found(&engine, "a", &search("green tea in the morning")).await[0], "m2");
     assert!(found(&engine, "a", &search("rained")).await.iter().all(|id| id != "m4"));
     assert_eq!(engine.store().unarchive(&scope("a"), Some("run")).await.unwrap(), 2);

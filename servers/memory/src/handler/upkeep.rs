@@ -13,9 +13,6 @@ use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::Extensions;
 use rmcp::{tool, tool_router};
 
-/// Merges that an answer names.
-const NAMED: usize = 100;
-
 #[tool_router(router = upkeep, vis = "pub(super)")]
 impl<S: Store> MemoryHandler<S> {
     #[tool(
@@ -143,27 +140,24 @@ impl<S: Store> MemoryHandler<S> {
         preview: bool,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
-        let plan = self.engine.plan(scope, rules).await?;
-        answer.examined = plan.examined;
-        answer.merged = plan.merged.len() as u64;
-        answer.aged_out = plan.aged_out.len() as u64;
-        let named = plan.merged.iter().take(NAMED);
-        answer.merges = named
-            .map(|(merged, stays)| Merge { memory_id: merged.clone(), merged_into: stays.clone() })
-            .collect();
+        let run_id = (!preview).then(new_id);
+        let done = self.engine.optimise(scope, rules, run_id.as_deref()).await?;
+        answer.examined = done.examined;
+        answer.merged = done.merged;
+        answer.aged_out = done.aged_out;
+        let merges = done.merges.into_iter();
+        answer.merges = merges.map(|(memory_id, merged_into)| Merge { memory_id, merged_into }).collect();
         let what = format!("{} duplicates, {} old and unimportant", answer.merged, answer.aged_out);
         if preview {
             answer.summary = format!("{what} of {} memories would be put away", answer.examined);
-        } else if plan.archivals.is_empty() {
+        } else if done.merged + done.aged_out == 0 {
             answer.summary = format!("{} memories, nothing to do", answer.examined);
         } else {
-            let run_id = new_id();
-            let done = self.engine.carry_out(scope, &run_id, &plan).await?;
             answer.summary = format!(
                 "{} of {} memories were put away ({what}); action undo with this run_id brings them back",
                 done.archived, answer.examined
             );
-            answer.run_id = Some(run_id);
+            answer.run_id = run_id;
         }
         Ok(())
     }

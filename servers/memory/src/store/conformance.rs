@@ -4,7 +4,7 @@
 use super::{Onto, Store, StoreError, Vector};
 use crate::model::{
     Archival, Archived, Before, Change, Changes, Draft, Entry, Filter, Key, Kind, MESSAGE_TYPE, Role, Scope,
-    Session, Speaker,
+    Session, Speaker, Survivor,
 };
 use crate::moment::Moment;
 use std::collections::BTreeSet;
@@ -73,6 +73,7 @@ pub async fn all<S: Store>(empty: impl AsyncFn() -> S) {
     what_is_read_together_is_what_is_read_one_by_one(&empty().await).await;
     a_change_made_of_an_old_state_is_refused(&empty().await).await;
     what_is_put_away_comes_back(&empty().await).await;
+    what_is_merged_into_what_is_gone_stays(&empty().await).await;
     vectors_belong_to_a_text_and_a_model(&empty().await).await;
     everything_is_counted(&empty().await).await;
     a_backup_is_taken_in_once(&empty().await).await;
@@ -327,7 +328,7 @@ pub async fn every_change_is_told_once_and_in_order<S: Store>(store: &S) {
         .expect("was there");
     assert!(store.delete(&a, "m3").await.expect("deleted"));
     let fourth = kept("m4").await;
-    let away = Archival { number: fourth.number, version: fourth.version, merged_into: Some("m1".into()) };
+    let away = Archival { number: fourth.number, version: fourth.version, merged_into: None };
     assert_eq!(store.archive(&a, "run", Moment(9), vec![away]).await.expect("put away"), 1);
 
     let mut seen = BTreeSet::new();
@@ -419,10 +420,13 @@ pub async fn a_change_made_of_an_old_state_is_refused<S: Store>(store: &S) {
 pub async fn what_is_put_away_comes_back<S: Store>(store: &S) {
     let a = scope("a");
     store_all(store, &a, (1..=3).map(|number| memory(number, &format!("word {number}"))).collect()).await;
-    let away = |number: u64| Archival { number, version: number, merged_into: Some("m3".into()) };
     let numbers: Vec<u64> =
         store.load(&a, 0, None, 9).await.expect("loads").iter().map(|it| it.number).collect();
-    let archival = |index: usize| Archival { number: numbers[index], ..away(index as u64 + 1) };
+    let archival = |index: usize| Archival {
+        number: numbers[index],
+        version: index as u64 + 1,
+        merged_into: Some(Survivor { id: "m3".into(), number: numbers[2], version: 3 }),
+    };
     assert_eq!(store.archive(&a, "first", Moment(7), vec![archival(0)]).await.expect("away"), 1);
     assert_eq!(
         store.archive(&a, "second", Moment(8), vec![archival(0), archival(1)]).await.expect("away"),
@@ -439,6 +443,32 @@ pub async fn what_is_put_away_comes_back<S: Store>(store: &S) {
     assert_eq!(store.unarchive(&a, None).await.expect("asked"), 0);
     assert!(store.get(&a, "m2").await.expect("reads").is_none());
     assert_eq!(store.statistics("t", Some("a"), Moment(0)).await.expect("counts").memories, 3);
+}
+
+/// A survivor that is deleted, changed or put away in the meantime takes no duplicate along.
+pub async fn what_is_merged_into_what_is_gone_stays<S: Store>(store: &S) {
+    let a = scope("a");
+    store_all(store, &a, (1..=8).map(|number| memory(number, &format!("word {number}"))).collect()).await;
+    let loaded = store.load(&a, 0, None, 9).await.expect("loads");
+    let merged = |from: usize, into: usize| Archival {
+        number: loaded[from].number,
+        version: loaded[from].version,
+        merged_into: Some(Survivor {
+            id: format!("m{}", into + 1),
+            number: loaded[into].number,
+            version: loaded[into].version,
+        }),
+    };
+    assert!(store.delete(&a, "m1").await.expect("deleted"));
+    let second = (loaded[1].number, loaded[1].version);
+    store.replace(&a, second, memory(2, "changed")).await.expect("asked").expect("replaced");
+    let third = Archival { merged_into: None, ..merged(2, 2) };
+    assert_eq!(store.archive(&a, "other", Moment(8), vec![third]).await.expect("away"), 1);
+    let merges = vec![merged(4, 0), merged(5, 1), merged(6, 2), merged(7, 3)];
+    assert_eq!(store.archive(&a, "run", Moment(9), merges).await.expect("asked"), 1);
+    assert_eq!(recent(store, &a, &Filter::default()).await, ["m7", "m6", "m5", "m4", "m2"]);
+    let eighth = store.get(&a, "m8").await.expect("reads").expect("there").entry;
+    assert_eq!(eighth.archived.and_then(|archived| archived.merged_into).as_deref(), Some("m4"));
 }
 
 /// A vector is dropped when its text changes, or when another model takes over.

@@ -101,9 +101,12 @@ impl Write for Archive {
     async fn apply(&self, turn: &mut Turn<'_>) -> Outcome<u64> {
         let mut count = 0;
         for archival in &self.archivals {
+            let survivor = archival.merged_into.as_ref();
             let archived = sqlx::query(
                 "UPDATE mcp_memory.entries SET version = $4, archived_at = $5, archived_by = $6, merged_into = $7
-                 WHERE number = $1 AND scope = $2 AND version = $3 AND archived_at IS NULL",
+                 WHERE number = $1 AND scope = $2 AND version = $3 AND archived_at IS NULL AND ($8::bigint IS NULL OR EXISTS
+                     (SELECT FROM mcp_memory.entries AS s
+                      WHERE s.number = $8 AND s.scope = $2 AND s.version = $9 AND s.archived_at IS NULL))",
             )
             .bind(archival.number.cast_signed())
             .bind(turn.scope)
@@ -111,7 +114,9 @@ impl Write for Archive {
             .bind(turn.version + 1)
             .bind(self.at.0)
             .bind(kept(&self.run_id))
-            .bind(archival.merged_into.as_deref().map(kept))
+            .bind(survivor.map(|survivor| kept(&survivor.id)))
+            .bind(survivor.map(|survivor| survivor.number.cast_signed()))
+            .bind(survivor.map(|survivor| survivor.version.cast_signed()))
             .execute(&mut *turn.transaction)
             .await?;
             if archived.rows_affected() == 1 {

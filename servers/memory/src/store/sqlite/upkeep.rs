@@ -88,17 +88,22 @@ impl Write for Archive {
         let Some(mut place) = ledger.find(&self.scope).await? else { return Ok(Ok(0)) };
         let mut count = 0;
         for archival in &self.archivals {
+            let survivor = archival.merged_into.as_ref();
             let archived = sqlx::query(
-                "UPDATE entries SET version = ?, archived_at = ?, archived_by = ?, merged_into = ?
-                 WHERE number = ? AND scope = ? AND version = ? AND archived_at IS NULL",
+                "UPDATE entries SET version = ?1, archived_at = ?2, archived_by = ?3, merged_into = ?4
+                 WHERE number = ?5 AND scope = ?6 AND version = ?7 AND archived_at IS NULL AND (?8 IS NULL OR EXISTS
+                     (SELECT 1 FROM entries AS s
+                      WHERE s.number = ?8 AND s.scope = ?6 AND s.version = ?9 AND s.archived_at IS NULL))",
             )
             .bind(place.version + 1)
             .bind(self.at.0)
             .bind(&self.run_id)
-            .bind(&archival.merged_into)
+            .bind(survivor.map(|survivor| &survivor.id))
             .bind(archival.number.cast_signed())
             .bind(place.scope)
             .bind(archival.version.cast_signed())
+            .bind(survivor.map(|survivor| survivor.number.cast_signed()))
+            .bind(survivor.map(|survivor| survivor.version.cast_signed()))
             .execute(&mut *ledger.connection)
             .await?;
             place.version += archived.rows_affected().cast_signed();
