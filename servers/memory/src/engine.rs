@@ -282,7 +282,7 @@ impl<S: Store> Engine<S> {
 
     /// Loads the indexes of the scopes that were last written to, until half of the room is taken.
     pub async fn warm(&self) {
-        let scopes = self.store.recent_scopes(100).await.unwrap_or_default();
+        let scopes = self.store.recent_scopes(None, 100).await.unwrap_or_default();
         for scope in scopes {
             if self.report().index_bytes * 2 > self.index_bytes as u64 {
                 return;

@@ -18,8 +18,8 @@ pub mod postgres;
 pub mod sqlite;
 
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
-    Session, Statistics,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said,
+    Scope, Session, Statistics,
 };
 use crate::moment::Moment;
 use mcp_system_config::Resilience;
@@ -256,16 +256,11 @@ pub trait Store: Send + Sync + 'static {
     /// The scopes after one of them, in their order, at most `limit`.
     fn scopes(&self, after: Option<&Scope>, limit: u32) -> impl Answer<Vec<Scope>>;
 
-    /// The scopes that were last written to, latest first.
-    fn recent_scopes(&self, limit: u32) -> impl Answer<Vec<Scope>>;
+    /// The scopes that were last written to, of one tenant or of all, latest first.
+    fn recent_scopes(&self, tenant: Option<&str>, limit: u32) -> impl Answer<Vec<Scope>>;
 
     /// The entries of a scope after a place, those that were put away among them, for a backup.
-    fn export_entries(
-        &self,
-        scope: &Scope,
-        after: u64,
-        limit: u32,
-    ) -> impl Answer<Vec<(Kept, Option<Key>)>>;
+    fn export_entries(&self, scope: &Scope, after: u64, limit: u32) -> impl Answer<Vec<(Kept, Option<Key>)>>;
 
     /// The sessions of a scope after an id, in the order of ids, for a backup.
     fn export_sessions(&self, scope: &Scope, after: Option<&str>, limit: u32) -> impl Answer<Vec<Session>>;

@@ -49,9 +49,7 @@ impl<S: Store> MemoryHandler<S> {
     pub(super) async fn list(&self, extensions: &Extensions) -> Result<ListResourcesResult, ErrorData> {
         let tenant = tenant(extensions);
         let mut resources = Vec::new();
-        let scopes = self.store.recent_scopes(1000).await.map_err(internal)?;
-        let mine = scopes.into_iter().filter(|scope| *scope.tenant == *tenant);
-        for scope in mine.take(LISTED_AGENTS as usize) {
+        for scope in self.store.recent_scopes(Some(&tenant), LISTED_AGENTS).await.map_err(internal)? {
             let filter = Filter { kind: Some(Kind::Memory), ..Filter::default() };
             let newest = self.store.recent(&scope, &filter, LISTED_MEMORIES).await.map_err(internal)?;
             for entry in newest.items {

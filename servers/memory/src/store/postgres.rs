@@ -23,8 +23,8 @@ mod writes;
 
 use super::{Claim, Onto, Store, StoreError, Unembedded, Vector, Wanted};
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
-    Session, Statistics,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said,
+    Scope, Session, Statistics,
 };
 use crate::moment::Moment;
 use access::{Access, Trouble};
@@ -446,8 +446,8 @@ impl Store for PostgresStore {
         reading!(self, connection => reads::scopes(connection, after, limit).await?)
     }
 
-    async fn recent_scopes(&self, limit: u32) -> Result<Vec<Scope>, StoreError> {
-        reading!(self, connection => reads::recent_scopes(connection, limit).await?)
+    async fn recent_scopes(&self, tenant: Option<&str>, limit: u32) -> Result<Vec<Scope>, StoreError> {
+        reading!(self, connection => reads::recent_scopes(connection, tenant, limit).await?)
     }
 
     async fn export_entries(

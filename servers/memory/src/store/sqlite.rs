@@ -22,8 +22,8 @@ mod writes;
 
 use super::{Onto, Store, StoreError, Unembedded, Vector};
 use crate::model::{
-    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said, Scope,
-    Session, Statistics,
+    Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said,
+    Scope, Session, Statistics,
 };
 use crate::moment::Moment;
 use anyhow::Context;
@@ -309,8 +309,8 @@ impl Store for SqliteStore {
         reads::scopes(&mut *self.reader().await?, after, limit).await
     }
 
-    async fn recent_scopes(&self, limit: u32) -> Result<Vec<Scope>, StoreError> {
-        reads::recent_scopes(&mut *self.reader().await?, limit).await
+    async fn recent_scopes(&self, tenant: Option<&str>, limit: u32) -> Result<Vec<Scope>, StoreError> {
+        reads::recent_scopes(&mut *self.reader().await?, tenant, limit).await
     }
 
     async fn export_entries(

@@ -5,7 +5,8 @@ use super::rows::{self, ENTRY, INDEXED, SESSION};
 use super::text::kept;
 use super::turn::range;
 use crate::model::{
-    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session, Statistics,
+    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session,
+    Statistics,
 };
 use crate::moment::Moment;
 use crate::store::page::page;
@@ -332,12 +333,19 @@ pub(super) async fn scopes(
 }
 
 /// The scopes that were last written to.
-pub(super) async fn recent_scopes(connection: &mut PgConnection, limit: u32) -> Result<Vec<Scope>, Trouble> {
-    let rows =
-        sqlx::query("SELECT tenant, agent_id FROM mcp_memory.scopes ORDER BY written_at DESC LIMIT $1")
-            .bind(i64::from(limit))
-            .fetch_all(connection)
-            .await?;
+pub(super) async fn recent_scopes(
+    connection: &mut PgConnection,
+    tenant: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Scope>, Trouble> {
+    let rows = sqlx::query(
+        "SELECT tenant, agent_id FROM mcp_memory.scopes WHERE $1::text IS NULL OR tenant = $1
+         ORDER BY written_at DESC LIMIT $2",
+    )
+    .bind(tenant.map(kept))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
     read_scopes(&rows)
 }
 

@@ -3,7 +3,8 @@
 use super::places::Place;
 use super::rows::{self, ENTRY, INDEXED, SESSION, TOGETHER};
 use crate::model::{
-    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session, Statistics,
+    Before, Change, Changes, Entry, Filter, History, Indexed, Kept, Key, Kind, Page, Scope, Session,
+    Statistics,
 };
 use crate::moment::Moment;
 use crate::store::page::page;
@@ -327,12 +328,16 @@ pub(super) async fn scopes(
 /// The scopes that were last written to.
 pub(super) async fn recent_scopes(
     connection: &mut SqliteConnection,
+    tenant: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Scope>, StoreError> {
-    let rows = sqlx::query("SELECT tenant, agent_id FROM scopes ORDER BY written_at DESC LIMIT +?")
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT tenant, agent_id FROM scopes WHERE ?1 IS NULL OR tenant = ?1 ORDER BY written_at DESC LIMIT +?2",
+    )
+    .bind(tenant)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
     read_scopes(&rows)
 }
 
