@@ -2,6 +2,7 @@
 
 use mcp_system_retrieval::{Analysis, Hit, Index, Query};
 use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ALL: fn(&u32) -> bool = |_| true;
 const EVEN_HANDED: fn(&u32) -> f32 = |_| 1.0;
@@ -199,14 +200,62 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Any text, or one of words that others have as well.
+fn text() -> impl Strategy<Value = String> {
+    let words = TEXTS.iter().flat_map(|text| text.split(' ')).collect::<Vec<_>>();
+    let words = prop::collection::vec(prop::sample::select(words), 0..12);
+    prop_oneof![any::<String>(), words.prop_map(|words| words.join(" "))]
+}
+
+/// Perhaps a neural vector, of one length or of another.
+fn dense() -> impl Strategy<Value = Option<Vec<f32>>> {
+    prop::option::of(prop::collection::vec(-1.0f32..1.0, 3..=4))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is asked, of whatever texts: each hit is there and accepted, once, the best first, and explained.
+    #[test]
+    fn a_search_finds_what_is_there_in_order(
+        entries in prop::collection::vec((text(), prop::option::of(0u64..3), dense(), 0.0f32..=1.0), 0..40),
+        gone in prop::collection::vec(0u64..40, 0..10),
+        asked in text(),
+        asked_dense in dense(),
+        limit in 0usize..50,
+    ) {
+        let mut index = Index::new();
+        let mut there = BTreeMap::new();
+        for (key, (text, group, dense, weight)) in (0u64..).zip(entries) {
+            index.insert(key, group, &Analysis::of(&text, None), dense.as_deref(), weight);
+            there.insert(key, weight);
+        }
+        for key in gone {
+            prop_assert_eq!(index.remove(key), there.remove(&key).is_some());
+        }
+        let mut query = Query::of(&asked);
+        (query.limit, query.dense) = (limit, asked_dense);
+        let accepted = |weight: &f32| *weight > 0.1;
+        let search = || index.search(&query, accepted, |weight| *weight);
+        let hits = search();
+        prop_assert!(hits.len() <= limit);
+        prop_assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+        let keys: BTreeSet<u64> = hits.iter().map(|hit| hit.key).collect();
+        prop_assert_eq!(keys.len(), hits.len());
+        for Hit { key, score, parts } in &hits {
+            prop_assert!(there.get(key).is_some_and(accepted));
+            prop_assert!(score.is_finite() && *score > 0.0 && *score <= 1.0 + 1e-4, "{}", score);
+            let sum = parts.lexical + parts.vector + parts.soft + parts.dense + parts.neighbours;
+            prop_assert!((sum * parts.weight - score).abs() < 1e-3, "{:?} {}", parts, score);
+        }
+        prop_assert_eq!(search(), hits);
+    }
 
     /// However it came about, an index finds the words of what it holds, and nothing that it does not hold.
     #[test]
     fn an_index_holds_what_was_inserted_and_not_removed(steps in prop::collection::vec(step(), 0..1200)) {
         let mut index = Index::new();
-        let mut expected = std::collections::BTreeMap::new();
+        let mut expected = BTreeMap::new();
         for step in steps {
             match step {
                 Step::Insert(key, group, text) => {

@@ -149,8 +149,12 @@ impl Guesses {
     /// Guesses for all rows, and the greatest cosine of an accepted row.
     fn new(rows: &Rows, probe: &Probe<'_>, accepted: impl Fn(u32) -> bool) -> (Self, f32) {
         let all = rows.guesses(probe);
-        let best = best_of(all.len(), of(&all), MOST_ALIKE, accepted);
-        let most = greatest(best.iter().map(|(guess, _)| *guess));
+        // All above zero, so that none is left out: where few entries are alike, the most alike may be guessed not to be.
+        let above_zero = |slots: Range<usize>, some: &mut [f32]| {
+            some.iter_mut().zip(&all[slots]).for_each(|(score, guess)| *score = 1.0 + guess);
+        };
+        let best = best_of(all.len(), above_zero, MOST_ALIKE, accepted);
+        let most = greatest(best.iter().map(|(_, slot)| all[*slot as usize]));
         let cosine = greatest(best.iter().map(|(_, slot)| rows.cosine(*slot as usize, probe)));
         (Self { all, most }, cosine)
     }
@@ -440,4 +444,17 @@ const fn positive(score: f32) -> f32 {
 /// The greatest of some scores, above 0 so that one may divide by it.
 fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
     scores.fold(f32::MIN_POSITIVE, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_alike_is_known_though_it_is_guessed_not_to_be() {
+        let mut rows = Rows::new(4, 1);
+        rows.push(&[-1, 100, 100, 100]);
+        let (guesses, most) = Guesses::new(&rows, &Probe::new(&[1, 100, 100, 100]), |_| true);
+        assert!(guesses.all[0] < 0.0 && most > 0.9, "{most}");
+    }
 }
