@@ -72,12 +72,7 @@ async fn serve_embedded(
     data: &Path,
     mut shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
-    let options = Options {
-        pool: config.settings.pool.clone(),
-        synchronous: config.settings.synchronous,
-        batch: config.settings.batch_size as usize,
-        max_pages: None,
-    };
+    let options = options(&config.settings);
     let Some(store) = opened(Box::pin(SqliteStore::open(data, &options)), &mut shutdown).await? else {
         return Ok(());
     };
@@ -87,6 +82,16 @@ async fn serve_embedded(
         })
         .ok();
     run(settings, store, intake, Dependencies::default(), shutdown).await
+}
+
+/// What the settings say of the embedded store.
+fn options(settings: &MemorySettings) -> Options {
+    Options {
+        pool: settings.pool.clone(),
+        synchronous: settings.synchronous,
+        batch: settings.batch_size as usize,
+        max_pages: None,
+    }
 }
 
 async fn serve_from_postgres(
@@ -314,5 +319,35 @@ impl Dependency for Vectors {
 
     fn circuit_breaker(&self) -> Option<State> {
         Some(self.0.circuit_breaker())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_sizes_the_caches_and_the_batches() {
+        let mut config = ServerConfig::<MemorySettings>::of_kind();
+        let bounds = |entries, seconds| Bounds { entries, ttl: Duration::from_secs(seconds) };
+        let of = |config: &ServerConfig<MemorySettings>| {
+            let Capacity { searches, memories, .. } = capacity(&config.settings);
+            (searches, memories)
+        };
+        assert_eq!(of(&config), (bounds(500, 300), bounds(1000, 600)), "as the guide says");
+        let lookup = |name: &str| match name {
+            "MCP_CACHE_SIZE" => Some("70".to_owned()),
+            "MCP_CACHE_TTL" => Some("11".to_owned()),
+            "MCP_BATCH_SIZE" => Some("9".to_owned()),
+            _ => None,
+        };
+        config.apply_environment(&lookup).expect("applies");
+        assert_eq!(of(&config), (bounds(35, 11), bounds(70, 22)));
+        assert_eq!(config.settings.batch_size, 9);
+        assert_eq!(options(&config.settings).batch, 9);
+        let error =
+            config.apply_environment(&|name: &str| (name == "MCP_CACHE_TTL").then(|| "5m".to_owned()));
+        let error = error.expect_err("no number").to_string();
+        assert!(error.contains("MCP_CACHE_TTL") && error.contains("a number of seconds"), "{error}");
     }
 }

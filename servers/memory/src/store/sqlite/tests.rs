@@ -80,6 +80,27 @@ async fn what_was_stored_is_there_when_the_store_opens_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_writes_waits_for_the_disk_as_it_was_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(Options::default().synchronous, Synchronous::Full);
+    for (synchronous, level) in [(Synchronous::Full, 2), (Synchronous::Normal, 1)] {
+        let options = Options { synchronous, ..Options::default() };
+        let pool = open_to_write(&file_in(directory.path()), &options).await.expect("opens");
+        // A second one takes the place of the first when that broke.
+        for _ in 0..2 {
+            let mut connection = pool.acquire().await.expect("a connection");
+            let told: i64 =
+                sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.expect("told");
+            let mode: String =
+                sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.expect("told");
+            assert_eq!((told, mode.as_str()), (level, "wal"));
+            connection.close().await.expect("closes");
+        }
+        pool.close().await;
+    }
+}
+
+#[tokio::test]
 async fn whoever_is_too_far_behind_loads_anew() {
     let (_directory, store) = fresh().await;
     for thousand in 0..11 {

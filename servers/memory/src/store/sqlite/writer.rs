@@ -159,3 +159,51 @@ async fn commit_on(
     places.publish(ledger.commit().await?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::writes::Insert;
+    use super::super::{Options, file_in, migrate, open_to_write};
+    use super::*;
+    use crate::store::conformance::{memory, scope};
+    use futures::future::join_all;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// The transactions that 25 stores of several agents take which all wait at once.
+    async fn transactions(batch: usize) -> usize {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = open_to_write(&file_in(directory.path()), &Options::default()).await.expect("opens");
+        migrate::bring_up_to_date(&pool).await.expect("the tables");
+        let writer = Writer::start(pool.clone(), Arc::default(), batch);
+        let commits = Arc::new(AtomicUsize::new(0));
+        let counted = commits.clone();
+        let mut held = pool.acquire().await.expect("the only connection");
+        held.lock_handle().await.expect("the connection").set_commit_hook(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            true
+        });
+        let stores = (0..25).map(|number| {
+            let scope = scope(&format!("agent {}", number % 3));
+            writer.write(Insert { scope, drafts: vec![memory(number, &format!("word {number}"))] })
+        });
+        let mut stores = pin!(join_all(stores));
+        tokio::select! {
+            biased;
+            _ = &mut stores => panic!("the connection is held"),
+            () = std::future::ready(()) => {}
+        }
+        drop(held);
+        for written in stores.await {
+            assert!(!written.expect("stored")[0].duplicate);
+        }
+        commits.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn concurrent_stores_share_transactions_of_so_many_at_the_most() {
+        assert_eq!(transactions(100).await, 1);
+        assert_eq!(transactions(10).await, 3);
+        assert_eq!(transactions(1).await, 25);
+    }
+}
