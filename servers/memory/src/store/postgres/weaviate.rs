@@ -2,11 +2,12 @@
 //! for those who run it anyway.
 //!
 //! The database stays the record. It notes which vectors Weaviate has not been told of and which it has to forget
-//! (`migrations/3_vector_index.up.sql`), and a task tells it, however often one of the two was down. What a search
-//! offers is read from the database, so that an answer of Weaviate that is behind shows nothing that is gone.
+//! (`migrations/3_vector_index.up.sql`), and a task tells it, however often one of the two was down; a collection that
+//! Weaviate has lost is filled anew once somebody misses it. What a search offers is read from the database, so that an answer of Weaviate that is behind shows nothing that is gone.
 
+use super::locks;
 use super::rows;
-use super::text::given;
+use super::text::{given, kept};
 use crate::hex::hex;
 use mcp_system_weaviate::{
     Error, Filter, NearVector, Nearness, NewObject, Operator, Returned, Schema, Search, Weaviate,
@@ -14,16 +15,18 @@ use mcp_system_weaviate::{
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool, Row};
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Vectors that it is told of at once.
-const BATCH: i64 = 100;
+const BATCH: u8 = 100;
 /// How often the task looks for what other replicas left untold, and the pause after a failure.
 const EVERY: Duration = Duration::from_secs(15);
+/// How long another replica is left to tell.
+const ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// The property that holds an entry's scope; its number is in the id.
 const SCOPE: &str = "scope";
@@ -34,8 +37,8 @@ pub(super) struct Elsewhere {
     pub(super) weaviate: Arc<Weaviate>,
     /// The database's own name, so that several may share a Weaviate.
     database: Uuid,
-    /// Collections that are known to be there.
-    collections: Mutex<HashSet<String>>,
+    /// Models, with the length of their vectors, whose collection a search missed.
+    missed: Mutex<BTreeSet<(String, usize)>>,
     news: Notify,
 }
 
@@ -52,13 +55,22 @@ pub(super) enum Trouble {
     Database(#[from] sqlx::Error),
 }
 
+/// How far the telling is.
+enum Told {
+    /// There may be more.
+    More,
+    All,
+    /// Another replica does it.
+    Elsewhere,
+}
+
 impl Elsewhere {
     /// Weaviate as the index of the database behind this pool.
     pub(super) async fn of(weaviate: Arc<Weaviate>, pool: &PgPool) -> Result<Self, sqlx::Error> {
         let database = sqlx::query_scalar("SELECT id::text FROM mcp_memory.vector_index LIMIT 1");
         let database: String = database.fetch_one(pool).await?;
         let database = Uuid::parse_str(&database).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(Self { weaviate, database, collections: Mutex::default(), news: Notify::new() })
+        Ok(Self { weaviate, database, missed: Mutex::default(), news: Notify::new() })
     }
 
     /// Says that there is something to tell.
@@ -75,7 +87,10 @@ impl Elsewhere {
         limit: u32,
     ) -> Result<Vec<i64>, Trouble> {
         let name = self.collection(model, vector.len());
-        let Some(collection) = self.weaviate.collection(&name).await? else { return Ok(Vec::new()) };
+        let Some(collection) = self.weaviate.collection(&name).await? else {
+            self.missed().insert((model.to_owned(), vector.len()));
+            return Ok(Vec::new());
+        };
         let schema = Schema { collections: vec![collection.clone()], aliases: Vec::new() };
         let filter = Filter::compare(SCOPE, Operator::Equal, scope).check(&schema, &collection)?;
         let search = Search {
@@ -98,81 +113,82 @@ impl Elsewhere {
         let mut failed = false;
         loop {
             match self.tell_some(&pool).await {
-                Ok(true) => continue,
-                Ok(false) => failed = false,
+                Ok(Told::More) => {}
+                Ok(Told::All) => {
+                    failed = false;
+                    let _ = tokio::time::timeout(EVERY, self.news.notified()).await;
+                }
+                Ok(Told::Elsewhere) => tokio::time::sleep(ELSEWHERE).await,
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(%error, "Weaviate is behind with the vectors; it is told later");
                     }
+                    // A failure is not made good by news.
+                    tokio::time::sleep(EVERY).await;
                 }
             }
-            // A failure is not made good by news.
-            let waited = tokio::time::timeout(EVERY, self.news.notified());
-            if failed {
-                tokio::time::sleep(EVERY).await;
-            } else {
-                let _ = waited.await;
+        }
+    }
+
+    /// Tells of a few. Only one replica does so at a time, but nobody who writes waits for it: until all is told, it only
+    /// reads.
+    async fn tell_some(&self, pool: &PgPool) -> Result<Told, Trouble> {
+        let mut connection = pool.acquire().await?;
+        let missed = std::mem::take(&mut *self.missed());
+        for (model, length) in missed {
+            if !self.is_there(&self.collection(&model, length)).await? {
+                untell(&mut connection, &model, length).await?;
             }
         }
-    }
-
-    /// Tells of a few; answers whether there may be more. Rows that another replica is telling of are left to it.
-    async fn tell_some(&self, pool: &PgPool) -> Result<bool, Trouble> {
-        let mut connection = pool.acquire().await?;
         let mut transaction = connection.begin().await?;
-        let told = self.tell_new(&mut transaction).await?;
-        let forgotten = self.tell_gone(&mut transaction).await?;
+        let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(locks::TELLING);
+        let claimed: bool = claim.fetch_one(&mut *transaction).await?;
+        if !claimed {
+            return Ok(Told::Elsewhere);
+        }
+        let new = untold(&mut transaction).await?;
+        let gone = gone(&mut transaction).await?;
+        if let Some((model, length)) = self.without_collection(&new).await? {
+            transaction.rollback().await?;
+            // It may be one that was lost. In this order: what breaks off in between is noticed again.
+            untell(&mut connection, model, length).await?;
+            self.make(model, length).await?;
+            return Ok(Told::More);
+        }
+        self.put(&new).await?;
+        self.forget(&mut transaction, &gone).await?;
+        note_told(&mut transaction, &new).await?;
+        note_forgotten(&mut transaction, &gone).await?;
         transaction.commit().await?;
-        Ok(told == BATCH || forgotten == BATCH)
+        let most = usize::from(BATCH);
+        Ok(if new.len() == most || gone.len() == most { Told::More } else { Told::All })
     }
 
-    async fn tell_new(&self, connection: &mut PgConnection) -> Result<i64, Trouble> {
-        let rows = sqlx::query(
-            "SELECT number, scope, model, vector::real[] AS vector FROM mcp_memory.vectors WHERE NOT told
-             ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED",
-        );
-        let rows = rows.bind(BATCH).fetch_all(&mut *connection).await?;
-        let mut objects = Vec::with_capacity(rows.len());
-        let mut numbers = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let number: i64 = row.try_get("number")?;
-            let vector: Vec<f32> = row.try_get("vector")?;
-            let model: String = rows::required(row, "model")?;
-            let collection = self.collection(&model, vector.len());
-            self.ensure(&collection, &model).await?;
-            let properties = Map::from_iter([(SCOPE.to_owned(), json!(row.try_get::<i64, _>("scope")?))]);
-            let (vector, vectors) = (Some(vector), Map::new());
-            let id = id_of(number);
-            objects.push(NewObject { collection, id, properties, vector, vectors, tenant: None });
-            numbers.push(number);
+    async fn put(&self, new: &[Untold]) -> Result<(), Trouble> {
+        let objects = new.iter().map(|untold| NewObject {
+            collection: self.collection(&untold.model, untold.vector.len()),
+            id: id_of(untold.number),
+            properties: Map::from_iter([(SCOPE.to_owned(), json!(untold.scope))]),
+            vector: Some(untold.vector.clone()),
+            vectors: Map::new(),
+            tenant: None,
+        });
+        let added = self.weaviate.put_batch(&objects.collect::<Vec<_>>()).await?;
+        match added.into_iter().find_map(|added| added.error) {
+            Some(error) => Err(Trouble::Refused(error)),
+            None => Ok(()),
         }
-        let added = self.weaviate.put_batch(&objects).await?;
-        if let Some(error) = added.into_iter().find_map(|added| added.error) {
-            // A collection that was removed behind our back is made again with the next try.
-            self.collections.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            return Err(Trouble::Refused(error));
-        }
-        sqlx::query("UPDATE mcp_memory.vectors SET told = true WHERE number = ANY($1)")
-            .bind(&numbers)
-            .execute(connection)
-            .await?;
-        Ok(i64::try_from(numbers.len()).unwrap_or(BATCH))
     }
 
-    async fn tell_gone(&self, connection: &mut PgConnection) -> Result<i64, Trouble> {
-        let rows = sqlx::query(
-            "DELETE FROM mcp_memory.vectors_gone WHERE ctid IN
-                (SELECT ctid FROM mcp_memory.vectors_gone LIMIT $1 FOR UPDATE SKIP LOCKED)
-             RETURNING number, model, length",
-        );
-        let rows = rows.bind(BATCH).fetch_all(&mut *connection).await?;
-        let mut gone: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for row in &rows {
-            let length = usize::try_from(row.try_get::<i32, _>("length")?).unwrap_or_default();
-            let collection = self.collection(&rows::required(row, "model")?, length);
-            gone.entry(collection).or_default().push(row.try_get("number")?);
+    async fn forget(&self, connection: &mut PgConnection, gone: &[Gone]) -> Result<(), Trouble> {
+        let mut collections: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for gone in gone {
+            collections.entry(self.collection(&gone.model, gone.length)).or_default().push(gone.number);
         }
-        for (collection, numbers) in gone {
+        for (collection, numbers) in collections {
+            if !self.is_there(&collection).await? {
+                continue;
+            }
             for number in numbers {
                 // One that has such a vector again was told of anew, or will be.
                 if !self.holds(connection, number, &collection).await? {
@@ -180,7 +196,7 @@ impl Elsewhere {
                 }
             }
         }
-        Ok(i64::try_from(rows.len()).unwrap_or(BATCH))
+        Ok(())
     }
 
     /// Whether an entry's present vector belongs into this collection.
@@ -189,7 +205,7 @@ impl Elsewhere {
         connection: &mut PgConnection,
         number: i64,
         collection: &str,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, sqlx::Error> {
         let present: Option<(String, i32)> =
             sqlx::query_as("SELECT model, vector_dims(vector) FROM mcp_memory.vectors WHERE number = $1")
                 .bind(number)
@@ -206,30 +222,150 @@ impl Elsewhere {
         format!("McpMemory_{}", hex(&hash[..10]))
     }
 
-    /// Makes a collection that is not there.
-    async fn ensure(&self, name: &str, model: &str) -> Result<(), Trouble> {
-        let known = || self.collections.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(name) {
-            return Ok(());
-        }
-        if self.weaviate.collection(name).await?.is_none() {
-            let definition = json!({
-                "class": name,
-                "description": format!("Vectors of memories by the model {model}; made and filled by mcp-system"),
-                "vectorizer": "none",
-                "vectorIndexType": "hnsw",
-                "vectorIndexConfig": {"distance": "cosine"},
-                "properties": [{"name": SCOPE, "dataType": ["int"], "indexFilterable": true}],
-            });
-            let made = self.weaviate.create_collection(&definition).await;
-            // Another replica may have been faster.
-            if made.is_err() && self.weaviate.collection(name).await?.is_none() {
-                made?;
+    async fn is_there(&self, collection: &str) -> Result<bool, Error> {
+        Ok(self.weaviate.collection(collection).await?.is_some())
+    }
+
+    /// The model and the length of some of these vectors whose collection is not there.
+    async fn without_collection<'a>(&self, new: &'a [Untold]) -> Result<Option<(&'a str, usize)>, Error> {
+        let kinds: BTreeSet<(&str, usize)> =
+            new.iter().map(|untold| (untold.model.as_str(), untold.vector.len())).collect();
+        for (model, length) in kinds {
+            if !self.is_there(&self.collection(model, length)).await? {
+                return Ok(Some((model, length)));
             }
         }
-        known().insert(name.to_owned());
-        Ok(())
+        Ok(None)
     }
+
+    async fn make(&self, model: &str, length: usize) -> Result<(), Error> {
+        let name = self.collection(model, length);
+        let definition = json!({
+            "class": name,
+            "description": format!("Vectors of memories by the model {model}; made and filled by mcp-system"),
+            "vectorizer": "none",
+            "vectorIndexType": "hnsw",
+            "vectorIndexConfig": {"distance": "cosine"},
+            "properties": [{"name": SCOPE, "dataType": ["int"], "indexFilterable": true}],
+        });
+        let made = self.weaviate.create_collection(&definition).await;
+        // Another replica may have been faster.
+        if made.is_err() && self.is_there(&name).await? {
+            return Ok(());
+        }
+        made
+    }
+
+    fn missed(&self) -> MutexGuard<'_, BTreeSet<(String, usize)>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A vector that Weaviate was not told of.
+#[derive(Debug)]
+struct Untold {
+    number: i64,
+    scope: i64,
+    model: String,
+    vector: Vec<f32>,
+    /// Tells this state of its row from any other.
+    state: String,
+}
+
+/// A vector that Weaviate has to forget.
+#[derive(Debug)]
+struct Gone {
+    number: i64,
+    model: String,
+    length: usize,
+    /// Where its row lies.
+    place: String,
+}
+
+async fn untold(connection: &mut PgConnection) -> Result<Vec<Untold>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT number, scope, model, vector::real[] AS vector, xmin::text AS state FROM mcp_memory.vectors
+         WHERE NOT told ORDER BY number LIMIT $1",
+    );
+    let rows = rows.bind(i64::from(BATCH)).fetch_all(connection).await?;
+    let untold = rows.iter().map(|row| {
+        Ok(Untold {
+            number: row.try_get("number")?,
+            scope: row.try_get("scope")?,
+            model: rows::required(row, "model")?,
+            vector: row.try_get("vector")?,
+            state: row.try_get("state")?,
+        })
+    });
+    untold.collect()
+}
+
+async fn gone(connection: &mut PgConnection) -> Result<Vec<Gone>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT number, model, length, ctid::text AS place FROM mcp_memory.vectors_gone LIMIT $1",
+    );
+    let rows = rows.bind(i64::from(BATCH)).fetch_all(connection).await?;
+    let gone = rows.iter().map(|row| {
+        Ok(Gone {
+            number: row.try_get("number")?,
+            model: rows::required(row, "model")?,
+            length: usize::try_from(row.try_get::<i32, _>("length")?).unwrap_or_default(),
+            place: row.try_get("place")?,
+        })
+    });
+    gone.collect()
+}
+
+/// Notes that Weaviate knows no vector of a model and length: it has lost them, or never had any.
+async fn untell(connection: &mut PgConnection, model: &str, length: usize) -> Result<(), sqlx::Error> {
+    let untold = sqlx::query(
+        "UPDATE mcp_memory.vectors SET told = false WHERE told AND model = $1 AND vector_dims(vector) = $2",
+    );
+    let untold = untold.bind(kept(model)).bind(to_integer(length)).execute(connection).await?.rows_affected();
+    if untold > 0 {
+        tracing::warn!(untold, model, "Weaviate has lost vectors; it is told of them again");
+    }
+    Ok(())
+}
+
+/// Notes what Weaviate was told of. A vector that was deleted or replaced meanwhile is one that it has to forget, unless it
+/// is told of the new one.
+async fn note_told(connection: &mut PgConnection, new: &[Untold]) -> Result<(), sqlx::Error> {
+    let told: Vec<i64> = sqlx::query_scalar(
+        "UPDATE mcp_memory.vectors AS v SET told = true FROM unnest($1::bigint[], $2::text[]) AS seen (number, state)
+         WHERE v.number = seen.number AND v.xmin::text = seen.state RETURNING v.number",
+    )
+    .bind(new.iter().map(|untold| untold.number).collect::<Vec<i64>>())
+    .bind(new.iter().map(|untold| untold.state.clone()).collect::<Vec<String>>())
+    .fetch_all(&mut *connection)
+    .await?;
+    let told: HashSet<i64> = told.into_iter().collect();
+    let void: Vec<&Untold> = new.iter().filter(|untold| !told.contains(&untold.number)).collect();
+    if void.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO mcp_memory.vectors_gone (number, model, length)
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::integer[])",
+    )
+    .bind(void.iter().map(|untold| untold.number).collect::<Vec<i64>>())
+    .bind(void.iter().map(|untold| kept(&untold.model).into_owned()).collect::<Vec<String>>())
+    .bind(void.iter().map(|untold| to_integer(untold.vector.len())).collect::<Vec<i32>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn note_forgotten(connection: &mut PgConnection, gone: &[Gone]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM mcp_memory.vectors_gone WHERE ctid = ANY($1::text[]::tid[])")
+        .bind(gone.iter().map(|gone| gone.place.clone()).collect::<Vec<String>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn to_integer(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 /// An entry's number as an id; ids are exact where JSON's numbers are not.

@@ -5,16 +5,15 @@ use mcp_system_tests::databases::{Access, weaviate};
 use mcp_system_weaviate::{Connection, Weaviate};
 
 fn client(url: &str) -> Arc<Weaviate> {
+    client_for(url, Duration::from_secs(20))
+}
+
+fn client_for(url: &str, deadline: Duration) -> Arc<Weaviate> {
     let retry = Retry { attempts: 2, min_backoff_milliseconds: 5, max_backoff_milliseconds: 20 };
     let resilience =
         Resilience { failure_threshold: 1000, recovery_seconds: 1, retry, ..Resilience::default() };
-    let connection = Connection {
-        url: url.to_owned(),
-        api_key: None,
-        deadline: Duration::from_secs(20),
-        max_answer_bytes: 8 << 20,
-        resilience,
-    };
+    let connection =
+        Connection { url: url.to_owned(), api_key: None, deadline, max_answer_bytes: 8 << 20, resilience };
     Arc::new(Weaviate::new(&connection).expect("a client"))
 }
 
@@ -135,4 +134,53 @@ async fn weaviate_finds_by_vectors_and_follows_what_becomes_of_them() {
     told(server.url());
     assert_eq!((ids("m").await, ids("n").await), (3, 2));
     assert_eq!(offered(&store, "c", "n", &[0.0, 1.0, 0.0], 9).await, c);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_is_lost_is_made_and_filled_again() {
+    let (server, vectors) = (database("off"), weaviate(Access::Anonymous).expect("a Weaviate"));
+    let weaviate = client(vectors.url());
+    let store = open_with(server.url(), &weaviate).await;
+    let lose_all = async || {
+        for collection in weaviate.schema().await.expect("a schema").collections {
+            weaviate.delete_collection(&collection.name).await.expect("deleted");
+        }
+    };
+    let a = fill(&store, "a", "m", &[[1.0, 0.0], [0.0, 1.0]]).await;
+    told(server.url());
+    lose_all().await;
+    // Whoever tells of another vector misses it,
+    let b = fill(&store, "b", "m", &[[1.0, 0.0]]).await;
+    told(server.url());
+    assert_eq!(offered(&store, "a", "m", &[0.9, 0.1], 1).await, [a[0]]);
+    assert_eq!(offered(&store, "b", "m", &[0.9, 0.1], 1).await, b);
+    // and so does whoever searches. What is to be forgotten of it is no hindrance.
+    lose_all().await;
+    assert!(store.delete(&scope("a"), "m2").await.expect("deleted"));
+    assert!(offered(&store, "a", "m", &[0.9, 0.1], 1).await.is_empty());
+    for _ in 0..600 {
+        if offered(&store, "a", "m", &[0.9, 0.1], 1).await == [a[0]] {
+            return told(server.url());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it is not filled again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_writes_waits_for_weaviate() {
+    let server = database("off");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    let store = open_with(server.url(), &client_for(&url, Duration::from_mins(10))).await;
+    fill(&store, "a", "m", &[[1.0, 0.0], [0.0, 1.0]]).await;
+    // It is being told, and does not answer.
+    let _held = silent.accept().await.expect("somebody tells");
+    let writing = async {
+        assert!(store.delete(&scope("a"), "m1").await.expect("deleted"));
+        let second = store.get(&scope("a"), "m2").await.expect("reads").expect("there");
+        let place = (second.number, second.version);
+        store.replace(&scope("a"), place, memory(2, "changed")).await.expect("asked").expect("replaced");
+    };
+    tokio::time::timeout(Duration::from_mins(1), writing).await.expect("it does not wait");
 }
