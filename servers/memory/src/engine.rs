@@ -27,6 +27,7 @@ use rmcp::model::JsonObject;
 use serde_json::Value;
 use shelf::Shelf;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -110,6 +111,8 @@ pub(crate) struct Slot {
     /// Held by the one that brings the index up to date; the others wait for it.
     pulling: tokio::sync::Mutex<()>,
     shelf: RwLock<Shelf>,
+    /// Bytes of the index, told without its lock: whoever changes it may have that for a while.
+    bytes: AtomicUsize,
     /// Whether the scope is too large for an index in memory, and when that was found.
     too_large: Mutex<Option<(Instant, bool)>>,
 }
@@ -120,7 +123,14 @@ impl Slot {
     }
 
     fn write<T>(&self, use_it: impl FnOnce(&mut Shelf) -> T) -> T {
-        use_it(&mut self.shelf.write().unwrap_or_else(PoisonError::into_inner))
+        let mut locked = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let done = use_it(&mut locked);
+        self.bytes.store(locked.bytes(), Ordering::Relaxed);
+        done
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn size_judgement(&self) -> Option<(Instant, bool)> {
@@ -264,20 +274,19 @@ impl<S: Store> Engine<S> {
 
     /// Lets go of the indexes of least recently used scopes until the rest fits; that of `scope` stays.
     fn make_room(&self, scope: &Scope) {
+        // Freed after the list, which every search looks into, is let go of.
+        let mut gone = Vec::new();
         let mut shelves = self.shelves();
-        let mut bytes: usize = shelves.iter().map(|(_, slot)| slot.read(Shelf::bytes)).sum();
+        let mut bytes: usize = shelves.iter().map(|(_, slot)| slot.bytes()).sum();
         while bytes > self.index_bytes && shelves.len() > 1 {
-            match shelves.peek_lru().map(|(oldest, _)| oldest == scope) {
-                Some(true) => {
-                    shelves.promote(scope);
-                }
-                _ => {
-                    if let Some((_, slot)) = shelves.pop_lru() {
-                        bytes -= slot.read(Shelf::bytes);
-                    }
-                }
+            if shelves.peek_lru().is_some_and(|(oldest, _)| oldest == scope) {
+                shelves.promote(scope);
+            } else if let Some((_, slot)) = shelves.pop_lru() {
+                bytes = bytes.saturating_sub(slot.bytes());
+                gone.push(slot);
             }
         }
+        drop(shelves);
     }
 
     /// Loads the indexes of the scopes that were last written to, until half of the room is taken.
@@ -323,7 +332,7 @@ impl<S: Store> Engine<S> {
         let shelves = self.shelves();
         Report {
             scopes: shelves.len() as u64,
-            index_bytes: shelves.iter().map(|(_, slot)| slot.read(Shelf::bytes) as u64).sum(),
+            index_bytes: shelves.iter().map(|(_, slot)| slot.bytes() as u64).sum(),
             searches: self.searches.served(),
             memories: self.memories.served(),
         }

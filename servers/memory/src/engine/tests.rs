@@ -155,6 +155,35 @@ async fn indexes_that_were_not_used_for_longest_make_room_and_come_back() {
     assert_eq!(found(&engine, "a", &search("green tea")).await, ["m1"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_being_changed_keeps_no_other_waiting() {
+    let (_directory, engine) = fresh().await;
+    for agent in ["a", "b"] {
+        store(&engine, agent, 1, "green tea").await;
+        assert_eq!(found(&engine, agent, &search("green tea")).await, ["m1"]);
+    }
+    let (slot, _) = engine.slot(&scope("a")).await.unwrap().unwrap();
+    let (started, changing_began) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let changing = std::thread::spawn(move || {
+        slot.write(|_| {
+            started.send(()).unwrap();
+            // Until the other end is dropped.
+            let _ = ended.recv();
+        });
+    });
+    changing_began.await.unwrap();
+    store(&engine, "b", 2, "more green tea").await;
+    let searching = tokio::spawn(async move {
+        let found = found(&engine, "b", &search("green tea")).await;
+        (found.len(), engine.report().scopes)
+    });
+    let searched = tokio::time::timeout(std::time::Duration::from_mins(1), searching).await;
+    assert_eq!(searched.expect("it does not wait").unwrap(), (2, 2));
+    drop(end);
+    changing.join().unwrap();
+}
+
 #[tokio::test]
 async fn an_optimisation_puts_away_and_can_be_undone() {
     let (_directory, engine) = fresh().await;
