@@ -78,6 +78,13 @@ enum Failure {
     UnknownMessage(StoreError),
     #[error("{0}; nothing was stored: use a new key for a new content")]
     KeyReused(StoreError),
+    #[error(
+        "memories[{index}]: {error}; the first {stored} of this call are stored, the others are not: use a new key for \
+         a new content, then repeat the call"
+    )]
+    KeyReusedAt { index: usize, stored: usize, error: StoreError },
+    #[error("memories[{index}]: {failure}; nothing of this call was stored")]
+    Entry { index: usize, failure: Box<Failure> },
     #[error("{0}; nothing was stored: make room on the server's disk, then call again")]
     Full(StoreError),
     #[error("{0}; look whether it is there before you store it again")]

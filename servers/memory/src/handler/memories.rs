@@ -9,7 +9,7 @@ use crate::arguments::{
 use crate::engine::{self, SESSION_KEYS};
 use crate::model::{Draft, Entry, Filter, Key, Kind, Scope};
 use crate::moment::Moment;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::Extensions;
 use rmcp::{tool, tool_router};
@@ -68,12 +68,22 @@ impl<S: Store> MemoryHandler<S> {
     ) -> Result<Json<BatchStored>, Failure> {
         let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
         arguments::batch("memories", input.memories.len())?;
-        let drafts = input.memories.into_iter().map(|one| self.draft(one)).collect::<Result<Vec<_>, _>>()?;
+        let at = |index| move |failure| Failure::Entry { index, failure: Box::new(failure) };
+        let drafts = input.memories.into_iter().enumerate();
+        let drafts = drafts.map(|(index, one)| self.draft(one).map_err(at(index)));
+        let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
         let mut memories = Vec::with_capacity(drafts.len());
         let mut drafts = drafts.into_iter().peekable();
         while drafts.peek().is_some() {
-            let chunk = drafts.by_ref().take(self.limits.batch).collect();
-            memories.extend(self.insert(&scope, chunk).await?);
+            let chunk: Vec<Draft> = drafts.by_ref().take(self.limits.batch).collect();
+            let keys: Vec<Option<Key>> = chunk.iter().map(|draft| draft.idempotency_key.clone()).collect();
+            let stored = memories.len();
+            memories.extend(self.insert(&scope, chunk).await.map_err(|failure| match failure {
+                Failure::KeyReused(error) => {
+                    Failure::KeyReusedAt { index: stored + place_of_reused(&error, &keys), stored, error }
+                }
+                failure => failure,
+            })?);
         }
         let duplicates = memories.iter().filter(|stored| stored.duplicate).count();
         Ok(Json(BatchStored { stored: memories.len() - duplicates, duplicates, memories }))
@@ -239,4 +249,14 @@ impl<S: Store> MemoryHandler<S> {
         stored.iter_mut().zip(inserted).for_each(|(stored, inserted)| stored.settle(inserted));
         Ok(stored)
     }
+}
+
+/// The place of the key that was used for another content: before, or by an earlier one of these.
+fn place_of_reused(error: &StoreError, keys: &[Option<Key>]) -> usize {
+    let StoreError::KeyReused { key: name } = error else { return 0 };
+    let keys = keys.iter().enumerate().filter_map(|(place, key)| Some((place, key.as_ref()?)));
+    let mut same = keys.filter(|(_, key)| key.name == *name);
+    let first = same.next();
+    let other = same.find(|(_, key)| first.is_some_and(|(_, first)| first != *key));
+    other.or(first).map_or(0, |(place, _)| place)
 }

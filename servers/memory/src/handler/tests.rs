@@ -289,6 +289,36 @@ async fn an_idempotency_key_makes_a_repeated_store_harmless() {
 }
 
 #[tokio::test]
+async fn a_batch_tells_which_of_its_memories_cannot_be_stored() {
+    let client = connect().await;
+    let mut memories: Vec<Value> =
+        (0..150).map(|number| json!({"content": format!("fact number {number}")})).collect();
+    let mut refused = async |place: usize, memory: Value| {
+        let before = std::mem::replace(&mut memories[place], memory);
+        let batch = json!({"agent_id": "a", "memories": &memories});
+        let error = client.call("store_memory_batch", batch).await.expect_err("refused");
+        memories[place] = before;
+        let counted = client.call("get_memory_statistics", json!({"agent_id": "a"})).await.expect("counted");
+        (error, counted["memories"].as_u64().expect("a number"))
+    };
+    let (error, stored) = refused(120, json!({"content": " "})).await;
+    assert!(
+        error.contains("memories[120]: content is empty") && error.contains("nothing of this call"),
+        "{error}"
+    );
+    assert_eq!(stored, 0);
+    let keyed = json!({"agent_id": "a", "content": "one", "idempotency_key": "k"});
+    client.call("store_memory", keyed).await.expect("stored");
+    // The first hundred go into a transaction of their own.
+    let (error, stored) = refused(120, json!({"content": "two", "idempotency_key": "k"})).await;
+    assert!(error.contains("memories[120]: the idempotency key \"k\" was used before"), "{error}");
+    assert!(error.contains("the first 100 of this call are stored"), "{error}");
+    assert_eq!(stored, 101);
+    let (error, _) = refused(7, json!({"content": "two", "idempotency_key": "k"})).await;
+    assert!(error.contains("memories[7]: ") && error.contains("the first 0 of this call"), "{error}");
+}
+
+#[tokio::test]
 async fn a_cached_search_says_so_until_something_is_stored() {
     let client = connect().await;
     client
