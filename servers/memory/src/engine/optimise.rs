@@ -14,7 +14,7 @@ const PAGE: u32 = 200;
 /// Entries that are put away at once.
 const AWAY: usize = 1000;
 /// The most memories of a portion, and the most bytes of them; the last one may go beyond.
-const PORTION: usize = 20_000;
+const PORTION: usize = 100_000;
 const PORTION_BYTES: usize = 16 << 20;
 /// Merges that are told of one by one.
 const NAMED: usize = 100;
