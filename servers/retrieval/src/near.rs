@@ -1,6 +1,7 @@
-//! Which tokens are near to one: found by comparing it with all of them, and kept, since queries share most of theirs.
+//! Which tokens are near to one: found by comparing it with all of them, and kept, since queries share most of theirs. One that
+//! is asked for now and then is compared with those alone that it is asked about.
 
-use crate::table::Table;
+use crate::table::{Table, Vector};
 use crate::vectors::dots;
 use crate::wordpiece::Token;
 use lru::LruCache;
@@ -13,6 +14,8 @@ const FLOOR: f32 = 0.4;
 const MOST_LISTS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 /// Rows that are compared with one token after the other while they are in the processor's nearest cache.
 const BLOCK: usize = 128;
+/// A list costs as much as so many times those tokens that stand in the texts of a close look.
+const WORTH_A_LIST: u8 = 4;
 
 /// The tokens that are nearer to one than [`FLOOR`], itself among them, and how near: from 0 at the floor to 255.
 #[derive(Debug, Default)]
@@ -22,62 +25,104 @@ pub(crate) struct Near {
 }
 
 impl Near {
-    pub(crate) const fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, u8)> {
         self.tokens.iter().copied().zip(self.nearness.iter().copied())
     }
 }
 
-/// The list of each token, in the given order.
-pub(crate) fn lists(table: &Table, tokens: impl Iterator<Item = Token>) -> Vec<Arc<Near>> {
-    static KEPT: LazyLock<Mutex<LruCache<Token, Arc<Near>>>> =
-        LazyLock::new(|| Mutex::new(LruCache::new(MOST_LISTS)));
-    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let tokens: Vec<Token> = tokens.collect();
-    let mut lists: Vec<Option<Arc<Near>>> = {
-        let mut kept = kept();
-        tokens.iter().map(|token| kept.get(token).cloned()).collect()
-    };
-    let missing: Vec<Token> =
-        tokens.iter().zip(&lists).filter(|(_, list)| list.is_none()).map(|(token, _)| *token).collect();
-    if !missing.is_empty() {
-        // Compared outside the lock: two searches that miss the same token both do it, and neither waits.
-        let mut found = compare(table, &missing).into_iter().map(Arc::new);
-        let mut kept = kept();
-        for (token, list) in tokens.iter().zip(&mut lists).filter(|(_, list)| list.is_none()) {
-            *list = found.next().inspect(|found| drop(kept.put(*token, found.clone())));
-        }
-    }
-    lists.into_iter().map(Option::unwrap_or_default).collect()
+/// Lists that were made, and how often tokens without one were asked for.
+struct Kept {
+    lists: LruCache<Token, Arc<Near>>,
+    asked: LruCache<Token, u8>,
 }
 
-fn compare(table: &Table, tokens: &[Token]) -> Vec<Near> {
-    let mut lists: Vec<Near> = tokens.iter().map(|_| Near::default()).collect();
-    let mut products = [0.0; BLOCK];
-    for (block, rows) in table.rows().chunks(BLOCK).enumerate() {
-        let norms = &table.inverse_norms()[block * BLOCK..];
-        for (list, &token) in lists.iter_mut().zip(tokens) {
-            let Some((vector, own)) = table.row(token) else { continue };
-            let products = &mut products[..rows.len()];
-            dots(vector, rows.as_flattened(), products);
-            for (at, (product, norm)) in products.iter().zip(norms).enumerate() {
-                let cosine = product * (norm * own);
-                if cosine > FLOOR {
-                    // A table has no more rows than a token has numbers.
-                    list.tokens.push(Token::try_from(block * BLOCK + at).unwrap_or(Token::MAX));
-                    list.nearness.push(nearness(cosine));
+/// The list of each token, in the given order; none for a token that is asked for now and then, as most are: [`among`] does for
+/// it.
+pub(crate) fn lists(table: &Table, tokens: &[Token]) -> Vec<Option<Arc<Near>>> {
+    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(|| {
+        Mutex::new(Kept { lists: LruCache::new(MOST_LISTS), asked: LruCache::new(MOST_LISTS) })
+    });
+    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut missing = Vec::new();
+    let mut lists: Vec<Option<Arc<Near>>> = {
+        let mut kept = kept();
+        let Kept { lists, asked } = &mut *kept;
+        let known = |(place, &token): (usize, &Token)| {
+            let list = lists.get(&token).cloned();
+            if list.is_none() {
+                let times = asked.get_or_insert_mut(token, || 0);
+                *times += 1;
+                if *times == WORTH_A_LIST {
+                    asked.pop(&token);
+                    missing.push((place, token));
                 }
             }
+            list
+        };
+        tokens.iter().enumerate().map(known).collect()
+    };
+    if !missing.is_empty() {
+        // Compared outside the lock: two searches that miss the same token both do it, and neither waits.
+        let wanted: Vec<Token> = missing.iter().map(|&(_, token)| token).collect();
+        let found = among_all(table, &wanted);
+        let mut kept = kept();
+        for ((place, token), list) in missing.into_iter().zip(found) {
+            let list = Arc::new(list);
+            kept.lists.put(token, list.clone());
+            lists[place] = Some(list);
         }
+    }
+    lists
+}
+
+/// The lists of some tokens with those of a few others alone. The others are of the table, and best in its order.
+pub(crate) fn among(table: &Table, tokens: &[Token], others: &[Token]) -> Vec<Near> {
+    let mut lists: Vec<Near> = tokens.iter().map(|_| Near::default()).collect();
+    let mut rows = Vec::with_capacity(BLOCK);
+    for others in others.chunks(BLOCK) {
+        rows.clear();
+        rows.extend(others.iter().map(|other| table.rows()[usize::from(*other)]));
+        compare(table, tokens, &rows, |at| others[at], &mut lists);
+    }
+    lists
+}
+
+fn among_all(table: &Table, tokens: &[Token]) -> Vec<Near> {
+    let mut lists: Vec<Near> = tokens.iter().map(|_| Near::default()).collect();
+    for (block, rows) in table.rows().chunks(BLOCK).enumerate() {
+        // A table has no more rows than a token has numbers.
+        let number = |at| Token::try_from(block * BLOCK + at).unwrap_or(Token::MAX);
+        compare(table, tokens, rows, number, &mut lists);
     }
     for list in &mut lists {
         list.tokens.shrink_to_fit();
         list.nearness.shrink_to_fit();
     }
     lists
+}
+
+/// Compares some tokens with a block of rows, of which `number` tells the tokens, and adds what is near to the lists.
+fn compare(
+    table: &Table,
+    tokens: &[Token],
+    rows: &[Vector],
+    number: impl Fn(usize) -> Token,
+    lists: &mut [Near],
+) {
+    let mut products = [0.0; BLOCK];
+    for (list, &token) in lists.iter_mut().zip(tokens) {
+        let Some((vector, own)) = table.row(token) else { continue };
+        let products = &mut products[..rows.len()];
+        dots(vector, rows.as_flattened(), products);
+        for (at, product) in products.iter().enumerate() {
+            let other = number(at);
+            let cosine = product * (table.inverse_norms()[usize::from(other)] * own);
+            if cosine > FLOOR {
+                list.tokens.push(other);
+                list.nearness.push(nearness(cosine));
+            }
+        }
+    }
 }
 
 /// What a cosine above the floor counts.
@@ -96,10 +141,14 @@ mod tests {
     fn a_list_holds_what_is_near_and_nothing_else() {
         let table = Table::built_in();
         let token = token_ids("physician")[0];
+        let of = |other: &str| lists(table, &[token_ids(other)[0], token]).remove(1);
+        for _ in 1..WORTH_A_LIST {
+            assert!(of("doctor").is_none(), "a list is not worth it yet");
+        }
         // Once compared, once kept; beside one that is new.
         for others in ["doctor", "banana"] {
-            let both = lists(table, [token_ids(others)[0], token].into_iter());
-            let mut near = both[1].iter();
+            let list = of(others).expect("a list");
+            let mut near = list.iter();
             let mut next = near.next();
             for (other, row) in (0..).zip(table.rows()) {
                 let cosine = cosine(&table.rows()[usize::from(token)], row);
@@ -115,8 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn among_some_it_is_what_it_is_among_all() {
+        let table = Table::built_in();
+        let tokens = token_ids("a boat on the sea, a red car");
+        let some: Vec<Token> = (0..1000).map(|number| number * 13).collect();
+        let all = among_all(table, &tokens);
+        for (few, all) in among(table, &tokens, &some).iter().zip(&all) {
+            assert!(few.iter().eq(all.iter().filter(|(token, _)| some.contains(token))));
+        }
+        assert!(all.iter().any(|near| near.iter().count() > 1));
+    }
+
+    #[test]
     fn a_token_that_is_none_is_near_to_nothing() {
-        let lists = lists(Table::built_in(), [Token::MAX].into_iter());
-        assert_eq!(lists[0].iter().count(), 0);
+        let table = Table::built_in();
+        let found = (0..WORTH_A_LIST).filter_map(|_| lists(table, &[Token::MAX]).remove(0)).next_back();
+        assert_eq!(found.expect("a list").iter().count(), 0);
+        assert_eq!(among(table, &[Token::MAX], &[0, 1])[0].iter().count(), 0);
     }
 }

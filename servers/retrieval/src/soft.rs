@@ -1,7 +1,7 @@
 //! The close look: how well each token of a query is met by the token of a text that is nearest to it. Late
 //! interaction in the manner of ColBERT (Khattab, Zaharia 2020) over static vectors, so that it costs a table, not a model.
 
-use crate::near;
+use crate::near::{self, Near};
 use crate::table::Table;
 use crate::wordpiece::Token;
 
@@ -17,8 +17,8 @@ const LANES: usize = 16;
 type Lanes = [u8; LANES];
 
 /// The score of each text, from 0 (nothing of the query is met) to 1 (each of its tokens stands there).
-pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Vec<f32> {
-    let nearness = Nearness::new(query);
+pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]> + Clone) -> Vec<f32> {
+    let nearness = Nearness::new(query, texts.clone());
     texts
         .map(|tokens| {
             let lanes = query.chunks(LANES).zip(0..);
@@ -27,7 +27,7 @@ pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [To
         .collect()
 }
 
-/// How near tokens are to each token of the query.
+/// How near the tokens of some texts are to each token of the query.
 struct Nearness {
     /// Lanes of a row.
     width: usize,
@@ -38,15 +38,14 @@ struct Nearness {
 }
 
 impl Nearness {
-    fn new(query: &[Weighted]) -> Self {
+    fn new<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Self {
         let table = Table::built_in();
-        let lists = near::lists(table, query.iter().map(|&(token, _)| token));
+        let present = Present::of(table, texts);
         let width = query.len().div_ceil(LANES);
         let mut rows = vec![0u16; table.len()];
-        let mut values = Vec::with_capacity((1 + lists.iter().map(|list| list.len()).sum::<usize>()) * width);
-        values.resize(width, Lanes::default());
-        for (lane, near) in lists.iter().enumerate() {
-            for (token, near) in near.iter() {
+        let mut values = vec![Lanes::default(); width];
+        let mut note = |lane: usize, near: &Near| {
+            for (token, near) in near.iter().filter(|(token, _)| present.has(*token)) {
                 let row = &mut rows[usize::from(token)];
                 if *row == 0 {
                     // There are no more rows than tokens, whose numbers have 16 bits.
@@ -55,6 +54,19 @@ impl Nearness {
                 }
                 values[usize::from(*row) * width + lane / LANES][lane % LANES] = near;
             }
+        };
+        let tokens: Vec<Token> = query.iter().map(|&(token, _)| token).collect();
+        let mut unlisted = Vec::new();
+        for (lane, list) in near::lists(table, &tokens).into_iter().enumerate() {
+            match list {
+                Some(list) => note(lane, &list),
+                None => unlisted.push((lane, tokens[lane])),
+            }
+        }
+        if !unlisted.is_empty() {
+            let wanted: Vec<Token> = unlisted.iter().map(|&(_, token)| token).collect();
+            let found = near::among(table, &wanted, &present.tokens());
+            unlisted.iter().zip(&found).for_each(|(&(lane, _), near)| note(lane, near));
         }
         Self { width, rows, values }
     }
@@ -71,6 +83,37 @@ impl Nearness {
         }
         let sum: f32 = query.iter().zip(best).map(|(&(_, weight), met)| weight * f32::from(met)).sum();
         sum / f32::from(u8::MAX)
+    }
+}
+
+/// The tokens that stand in some texts: a bit for each that the table has.
+struct Present(Vec<u64>);
+
+impl Present {
+    fn of<'a>(table: &Table, texts: impl Iterator<Item = &'a [Token]>) -> Self {
+        let mut bits = vec![0u64; table.len().div_ceil(64)];
+        for &token in texts.flatten().filter(|token| usize::from(**token) < table.len()) {
+            bits[usize::from(token / 64)] |= 1 << (token % 64);
+        }
+        Self(bits)
+    }
+
+    fn has(&self, token: Token) -> bool {
+        self.0[usize::from(token / 64)] & (1 << (token % 64)) != 0
+    }
+
+    /// In the order of the table.
+    fn tokens(&self) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        for (first, &bits) in (0..).step_by(64).zip(&self.0) {
+            let mut left = bits;
+            while left != 0 {
+                let bit = u16::try_from(left.trailing_zeros()).unwrap_or(0);
+                tokens.push(first + bit);
+                left &= left - 1;
+            }
+        }
+        tokens
     }
 }
 
