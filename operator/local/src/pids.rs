@@ -144,7 +144,6 @@ pub(crate) fn forget(directory: &Path) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
@@ -192,8 +191,11 @@ mod tests {
     fn a_container_whose_client_is_gone_is_ended_too() {
         let folder = tempfile::tempdir().unwrap();
         let (docker, pids) = (folder.path().join("docker"), folder.path().join("pids"));
-        fs::write(&docker, DOCKER).unwrap();
-        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+        // By another process: a program that this one has open to write, or a child of a test beside it has, cannot be run.
+        let text = folder.path().join("docker.sh");
+        fs::write(&text, DOCKER).unwrap();
+        let made = Command::new("install").arg("-m755").args([&text, &docker]).status().unwrap();
+        assert!(made.success());
         fs::create_dir(&pids).unwrap();
         // The id is this test's own, which is another process than the one that started long ago.
         let client = Recorded {
