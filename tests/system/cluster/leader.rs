@@ -42,6 +42,14 @@ impl Leader {
             .with_context(|| format!("{identity:?} is no pod"))?;
         Ok(Self { identity, pod })
     }
+
+    /// The next one to hold it, once it does.
+    fn after(site: &Site, first: &Self) -> Result<Self> {
+        eventually("another process leads", || {
+            let holder = Self::of(site)?;
+            Ok((holder != *first).then_some(holder))
+        })
+    }
 }
 
 /// The process of an operator's pod on this machine.
@@ -98,10 +106,7 @@ fn killed() -> Result<()> {
         let leads = if now == first { "" } else { now.pod.as_str() };
         // Written by nobody until the lease has run out.
         site.apply(&system("after", SMALL))?;
-        let second = eventually("another process leads", || {
-            let holder = Leader::of(site)?;
-            Ok((holder != first).then_some(holder))
-        })?;
+        let second = Leader::after(site, &first)?;
         site.ready("after")?;
         one_wrote_at_a_time(site, start, leads, &second.pod)?;
         eventually("both are ready again", || {
@@ -121,10 +126,7 @@ fn hangs() -> Result<()> {
         // Not killed: it believes that it leads when it wakes up.
         let process = Halted::new(process_of(&first.pod)?)?;
         site.apply(&system("after", SMALL))?;
-        let second = eventually("the other one leads", || {
-            let holder = Leader::of(site)?;
-            Ok((holder != first).then_some(holder))
-        })?;
+        let second = Leader::after(site, &first)?;
         site.ready("after")?;
         drop(process);
         eventually("the first one sees that it leads no more, and begins anew", || {
