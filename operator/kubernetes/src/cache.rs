@@ -288,6 +288,9 @@ impl Family {
         if known.is_some_and(|known| known.version > child.version) {
             return false;
         }
+        if let Some(known) = known {
+            child.follow(known);
+        }
         let is_news = known.is_none_or(|known| {
             known.fingerprint != child.fingerprint
                 || known.facts != child.facts

@@ -51,7 +51,12 @@ pub(crate) enum Facts {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) generation: i64,
+    /// The first generation, as far as was seen, that wants such copies as the present one does: another number of
+    /// them makes another generation too.
+    pub(crate) since: i64,
     pub(crate) observed_generation: i64,
+    /// Tells whether such copies are wanted as before.
+    pub(crate) template: u64,
     pub(crate) replicas: i32,
     pub(crate) updated: i32,
     pub(crate) ready: i32,
@@ -111,6 +116,15 @@ impl Child {
             content: Some(content.into_boxed_str()),
             settled: None,
             facts,
+        }
+    }
+
+    /// Takes over from what the object was before what can be told only by comparing the two.
+    pub(crate) fn follow(&mut self, before: &Self) {
+        if let (Facts::Deployment(now), Facts::Deployment(before)) = (&mut self.facts, &before.facts)
+            && now.template == before.template
+        {
+            now.since = before.since;
         }
     }
 
@@ -185,8 +199,13 @@ fn progress(object: &DynamicObject) -> Progress {
             .flatten()
             .find(|condition| condition.type_ == type_ && condition.status == is)
     };
+    let generation = object.metadata.generation.unwrap_or_default();
+    let mut template = DefaultHasher::new();
+    object.data.pointer("/spec/template").map(Value::to_string).hash(&mut template);
     Progress {
-        generation: object.metadata.generation.unwrap_or_default(),
+        generation,
+        since: generation,
+        template: template.finish(),
         observed_generation: status.observed_generation.unwrap_or_default(),
         replicas: status.replicas.unwrap_or_default(),
         updated: status.updated_replicas.unwrap_or_default(),

@@ -119,9 +119,10 @@ fn count(number: Option<i32>) -> u32 {
     number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
 }
 
-/// Whether the Deployment's controller has seen the plan and replaced every older copy.
+/// Whether the Deployment's controller has seen which copies are wanted and replaced every older one. How many are wanted
+/// is another matter: an autoscaler that scales makes none of them an older one.
 fn is_current(progress: &Progress) -> bool {
-    progress.observed_generation >= progress.generation && progress.updated == progress.replicas
+    progress.observed_generation >= progress.since && progress.updated == progress.replicas
 }
 
 fn running(progress: Option<&Progress>, told: Option<&Told>) -> ObservedServer {

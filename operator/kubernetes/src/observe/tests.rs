@@ -101,6 +101,25 @@ fn a_deployment_is_current_when_all_its_copies_are() {
 }
 
 #[test]
+fn another_number_of_copies_makes_none_of_them_an_older_one() {
+    let cache = Cache::default();
+    let current = |generation: i64, observed: i64, replicas: u32, note: &str| {
+        let spec = json!({"replicas": replicas, "template": {"metadata": {"annotations": {"note": note}}}});
+        let status =
+            json!({"observedGeneration": observed, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2});
+        let live = json!({"metadata": {"generation": generation}, "spec": spec, "status": status});
+        cache.put(Kind::Deployment, object("demo-tools", live));
+        let family = cache.family(&SystemKey::new("test", "demo"));
+        observe(&PLAN, "demo", &family, &BTreeMap::new(), Timestamp::now()).servers["tools"].current
+    };
+    assert!(current(2, 2, 2, "a"));
+    assert!(current(3, 2, 4, "a"), "an autoscaler wants more");
+    assert!(!current(4, 3, 4, "b"), "the plan wants others");
+    assert!(!current(5, 3, 2, "b"));
+    assert!(current(5, 4, 2, "b"));
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_one_situation() {
     let expected = "the image registry.example/tools:9 cannot be pulled: check its name, the registry and the pull secrets";
     for (reason, text) in [

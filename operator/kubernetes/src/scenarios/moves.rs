@@ -82,6 +82,7 @@ async fn a_pod_of_an_earlier_plan_proves_nothing() {
     pod(&scene, true, &done);
     scene.change(Kind::Deployment, "demo-memory", |deployment| {
         deployment["metadata"]["generation"] = json!(3);
+        deployment["spec"]["template"]["metadata"]["annotations"]["newer"] = json!("x");
         deployment["status"]["observedGeneration"] = json!(2);
     });
     scene.settle().await;
