@@ -29,7 +29,10 @@ pub use storage::{
     EmbeddedStorage, PostgresStorage, ReclaimPolicy, SecretKey, Storage, StorageType, WeaviateIndex,
 };
 pub use system::{Image, McpSystem, McpSystemSpec, Monitoring, PullPolicy};
-pub use workload::{EnvVar, EnvVarSource, Probe, Probes, Resources, ServiceSettings, ServiceType, Workload};
+pub use workload::{
+    AutoscalerType, Autoscaling, EnvVar, EnvVarSource, Probe, Probes, Resources, ServiceSettings,
+    ServiceType, Workload,
+};
 
 /// The API group.
 pub const GROUP: &str = "mcpsystem.io";

@@ -74,14 +74,22 @@ pub(crate) fn mounted_key() -> Value {
 
 /// Rules of every server.
 pub(crate) fn workload() -> Value {
-    json!([written_claim()])
+    json!([written_claim(), autoscaling()])
 }
 
 /// Two processes never write to one volume that they do not know to be shared.
 fn written_claim() -> Value {
     json!({
-        "rule": "self.replicas == 1 || !has(self.mounts) || self.mounts.all(m, !has(m.persistentVolumeClaim) || m.persistentVolumeClaim.readOnly)",
-        "message": "a volume claim that is written to (readOnly: false) holds one replica: set replicas to 1, or readOnly to true",
+        "rule": "(self.replicas == 1 && !has(self.autoscaling)) || !has(self.mounts) || self.mounts.all(m, !has(m.persistentVolumeClaim) || m.persistentVolumeClaim.readOnly)",
+        "message": "a volume claim that is written to (readOnly: false) holds one replica: set replicas to 1 and remove autoscaling, or set readOnly to true",
+    })
+}
+
+/// What an autoscaler has to decide between.
+fn autoscaling() -> Value {
+    json!({
+        "rule": "!has(self.autoscaling) || (has(self.autoscaling.minReplicas) ? self.autoscaling.minReplicas : self.replicas) <= self.autoscaling.maxReplicas",
+        "message": "autoscaling.maxReplicas is below the fewest replicas, which are autoscaling.minReplicas or else replicas: raise the first or lower the others",
     })
 }
 
@@ -101,6 +109,7 @@ pub(crate) fn weaviate_direct() -> Value {
             "message": "weaviateDirect.config.url is not the address of a Weaviate: write http://weaviate:8080",
         },
         written_claim(),
+        autoscaling(),
     ])
 }
 
@@ -123,6 +132,7 @@ pub(crate) fn extra_server() -> Value {
             "message": "a url runs elsewhere, where nothing can be mounted: remove mounts, or run the server as an image",
         },
         written_claim(),
+        autoscaling(),
     ])
 }
 
@@ -153,6 +163,10 @@ pub(crate) fn spec() -> Value {
         {
             "rule": "self.storage.type != 'Embedded' || self.servers.memory.replicas == 1",
             "message": "embedded storage holds one memory replica: set servers.memory.replicas to 1, or use storage.type Postgres",
+        },
+        {
+            "rule": "self.storage.type != 'Embedded' || !has(self.servers.memory.autoscaling) || self.servers.memory.autoscaling.maxReplicas == 1",
+            "message": "embedded storage holds one memory replica: remove servers.memory.autoscaling, or use storage.type Postgres",
         },
         {
             "rule": "!(self.servers.orchestrator.enabled && self.servers.memory.enabled && self.servers.orchestrator.port == self.servers.memory.port) && !(self.servers.orchestrator.enabled && self.servers.tools.enabled && self.servers.orchestrator.port == self.servers.tools.port) && !(self.servers.memory.enabled && self.servers.tools.enabled && self.servers.memory.port == self.servers.tools.port)",

@@ -31,7 +31,7 @@ pub struct McpSystemStatus {
 pub struct ServerStatus {
     /// Its name.
     pub name: String,
-    /// Copies that should run.
+    /// Copies that should run; the fewest that should, where an autoscaler decides.
     pub desired: i32,
     /// Copies that are ready.
     pub ready: i32,

@@ -14,6 +14,10 @@ pub struct Workload {
     /// How many copies run on a cluster; a laptop runs one. Default 1.
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
+    /// Has an autoscaler decide how many copies run on a cluster. Default none: replicas run, whoever scales the
+    /// Deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// What a copy may use. Default limits 1Gi and 800m, requests 48Mi and 20m.
     pub resources: Resources,
     /// Timings of the probes.
@@ -68,6 +72,7 @@ impl Default for Workload {
     fn default() -> Self {
         Self {
             replicas: 1,
+            autoscaling: None,
             resources: Resources::default(),
             probes: Probes::default(),
             env: Vec::new(),
@@ -82,6 +87,56 @@ impl Default for Workload {
             priority_class_name: None,
         }
     }
+}
+
+impl Workload {
+    /// The fewest copies that are to run on a cluster.
+    pub fn fewest(&self) -> i32 {
+        self.autoscaling.as_ref().and_then(|autoscaling| autoscaling.min_replicas).unwrap_or(self.replicas)
+    }
+
+    /// The most copies that may run on a cluster, never less than the fewest.
+    pub fn most(&self) -> i32 {
+        let fewest = self.fewest();
+        self.autoscaling.as_ref().map_or(fewest, |autoscaling| autoscaling.max_replicas.max(fewest))
+    }
+}
+
+/// How many copies of a server run on a cluster, for an autoscaler to decide. Where maxReplicas is not above the fewest,
+/// there is nothing to decide, and no autoscaler.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Autoscaling {
+    /// HorizontalPodAutoscaler: one is made for the server. External: something else scales its Deployment, such as
+    /// KEDA, within the bounds given here. Default HorizontalPodAutoscaler.
+    #[serde(rename = "type", default)]
+    pub type_: AutoscalerType,
+    /// The fewest copies. Default what replicas says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub min_replicas: Option<i32>,
+    /// The most copies.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_replicas: i32,
+    /// The CPU that copies are to use on average, in percent of resources.requests.cpu, whose default is low. Default 80
+    /// where no target for memory is given either.
+    #[serde(rename = "targetCPUUtilizationPercentage", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub target_cpu_utilization_percentage: Option<i32>,
+    /// The memory that copies are to use on average, in percent of resources.requests.memory. Default no such target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub target_memory_utilization_percentage: Option<i32>,
+}
+
+/// What decides how many copies run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AutoscalerType {
+    /// A HorizontalPodAutoscaler that goes with the system.
+    #[default]
+    HorizontalPodAutoscaler,
+    /// Something that is not the system's.
+    External,
 }
 
 /// Compute resources by name, as in a pod: what is given under `limits` or `requests` replaces that

@@ -3,10 +3,11 @@
 //! Memory matters where there are ten thousand systems: of an object that was found to be as it should be,
 //! only facts and a fingerprint stay. Must not know what it should be.
 
+use crate::door::FIELD_MANAGER;
 use crate::kind::{Kind, SystemKey};
 use crate::render::{APPLIED, INSTANCE, MANAGED_BY, MANAGER, MOVED};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 use kube::core::DynamicObject;
 use mcp_system_crds::GROUP;
 use serde_json::{Value, json};
@@ -57,6 +58,8 @@ pub(crate) struct Progress {
     pub(crate) observed_generation: i64,
     /// Tells whether such copies are wanted as before.
     pub(crate) template: u64,
+    /// How many copies are wanted, where that is a field of ours.
+    pub(crate) own_replicas: Option<u32>,
     pub(crate) replicas: i32,
     pub(crate) updated: i32,
     pub(crate) ready: i32,
@@ -206,6 +209,7 @@ fn progress(object: &DynamicObject) -> Progress {
         generation,
         since: generation,
         template: template.finish(),
+        own_replicas: own_replicas(object),
         observed_generation: status.observed_generation.unwrap_or_default(),
         replicas: status.replicas.unwrap_or_default(),
         updated: status.updated_replicas.unwrap_or_default(),
@@ -215,6 +219,18 @@ fn progress(object: &DynamicObject) -> Progress {
         refused: condition("ReplicaFailure", "True")
             .map(|condition| stable(condition.message.as_deref().unwrap_or_default())),
     }
+}
+
+/// How many copies a Deployment is to have, where that is a field of ours.
+fn own_replicas(object: &DynamicObject) -> Option<u32> {
+    let is_ours = |entry: &ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref();
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+    };
+    let replicas = u32::try_from(object.data.pointer("/spec/replicas")?.as_u64()?).ok()?;
+    object.metadata.managed_fields.iter().flatten().any(is_ours).then_some(replicas)
 }
 
 /// The first line of a refusal, without the pod's random name and without the counts of a quota, both of

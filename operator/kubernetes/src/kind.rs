@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     VolumeClaim,
     Service,
     Deployment,
+    Autoscaler,
     ServiceMonitor,
     /// Only watched: the Deployment's controller makes them.
     Pod,
@@ -22,12 +23,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind that is watched on every cluster.
-    pub(crate) const BUILT_IN: [Self; 6] = [
+    pub(crate) const BUILT_IN: [Self; 7] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::VolumeClaim,
         Self::Service,
         Self::Deployment,
+        Self::Autoscaler,
         Self::Pod,
     ];
 
@@ -39,6 +41,7 @@ impl Kind {
             Self::VolumeClaim => "PersistentVolumeClaim",
             Self::Service => "Service",
             Self::Deployment => "Deployment",
+            Self::Autoscaler => "HorizontalPodAutoscaler",
             Self::ServiceMonitor => "ServiceMonitor",
             Self::Pod => "Pod",
             Self::Secret => "Secret",
@@ -54,6 +57,7 @@ impl Kind {
             | Self::Pod
             | Self::Secret => ("", "v1"),
             Self::Deployment => ("apps", "v1"),
+            Self::Autoscaler => ("autoscaling", "v2"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "v1"),
         }
     }

@@ -25,4 +25,7 @@ pub use secret::{CallerKeys, FromEnvironment, KEYS_FILE, ORCHESTRATOR_KEY, Secre
 pub use status::{invalid_status, merge_conditions, status};
 pub use target::Target;
 pub use validate::{Validated, ValidatedServer, validate};
-pub use workload::{ConfigFile, Env, EnvValue, Health, Image, Run, Scheduling, Strategy, Volume, Workload};
+pub use workload::{
+    Autoscaling, ConfigFile, Env, EnvValue, Health, HorizontalAutoscaler, Image, Run, Scheduling, Strategy,
+    Volume, Workload,
+};

@@ -76,8 +76,8 @@ pub(crate) fn mounts(spec: &WorkloadSpec) -> Vec<Mount> {
 }
 
 /// Whether an older copy has to let go of a claim before a new one can start: most volumes are on one node at a time.
-pub(crate) fn need_handover(mounts: &[Mount], replicas: i32) -> bool {
-    replicas <= 1 && mounts.iter().any(|mount| matches!(mount.source, MountSource::Claim { .. }))
+pub(crate) fn need_handover(mounts: &[Mount], most: i32) -> bool {
+    most <= 1 && mounts.iter().any(|mount| matches!(mount.source, MountSource::Claim { .. }))
 }
 
 /// What is read instead of a mount, where nothing is mounted.

@@ -58,6 +58,7 @@ pub(crate) fn own(system: &Validated, kind: ServerKind, port: u16, spec: &Worklo
         strategy: if volume.is_some() { Strategy::Recreate } else { common.strategy },
         // One mover, and nobody who serves before it is done.
         replicas: if moves { common.replicas.min(1) } else { common.replicas },
+        autoscaling: common.autoscaling.filter(|_| !moves),
         health: Health::Http { ready: "/health".to_owned(), live: "/health/live".to_owned() },
         self_check: Some(endpoint(system, kind.name(), port, "/health")),
         config: Some(config),

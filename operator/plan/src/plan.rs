@@ -3,12 +3,17 @@
 use crate::mounts::{mounts, need_handover, not_mounted};
 use crate::own::own;
 use crate::validate::extra_image;
-use crate::workload::{Env, EnvValue, Health, Run, Scheduling, Strategy, Workload};
+use crate::workload::{
+    Autoscaling, Env, EnvValue, Health, HorizontalAutoscaler, Run, Scheduling, Strategy, Workload,
+};
 use crate::{Finding, Target, Validated, ValidatedServer};
 use mcp_system_crds::config::ServerKind;
-use mcp_system_crds::{EnvVar, ExtraServer, Workload as WorkloadSpec};
+use mcp_system_crds::{AutoscalerType, EnvVar, ExtraServer, Workload as WorkloadSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// The CPU that copies are to use on average, where nothing is told: what Kubernetes itself takes.
+const CPU_PERCENT: i32 = 80;
 
 /// Everything that is to run, in start order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -154,7 +159,7 @@ pub(crate) fn workload(
     path: &str,
     spec: &WorkloadSpec,
 ) -> Workload {
-    let replicas = if system.spec.suspend { 0 } else { u32::try_from(spec.replicas).unwrap_or(1) };
+    let replicas = if system.spec.suspend { 0 } else { u32::try_from(spec.fewest()).unwrap_or(1) };
     let mounts = mounts(spec);
     Workload {
         name: name.to_owned(),
@@ -163,7 +168,11 @@ pub(crate) fn workload(
             Target::Cluster { .. } => replicas,
             Target::Laptop { .. } => replicas.min(1),
         },
-        strategy: if need_handover(&mounts, spec.replicas) {
+        autoscaling: match system.target {
+            Target::Cluster { .. } if !system.spec.suspend => autoscaling(spec),
+            Target::Cluster { .. } | Target::Laptop { .. } => None,
+        },
+        strategy: if need_handover(&mounts, spec.most()) {
             Strategy::Recreate
         } else {
             Strategy::RollingUpdate
@@ -193,6 +202,20 @@ pub(crate) fn workload(
         termination_seconds: 30,
         callers: Vec::new(),
     }
+}
+
+/// What decides how many copies there are, where there is anything to decide.
+fn autoscaling(spec: &WorkloadSpec) -> Option<Autoscaling> {
+    let told = spec.autoscaling.as_ref().filter(|_| spec.most() > spec.fewest())?;
+    let (cpu, memory) = (told.target_cpu_utilization_percentage, told.target_memory_utilization_percentage);
+    Some(match told.type_ {
+        AutoscalerType::HorizontalPodAutoscaler => Autoscaling::Horizontal(HorizontalAutoscaler {
+            max_replicas: told.max_replicas,
+            cpu_percent: cpu.or(memory.is_none().then_some(CPU_PERCENT)),
+            memory_percent: memory,
+        }),
+        AutoscalerType::External => Autoscaling::External,
+    })
 }
 
 pub(crate) fn endpoint(system: &Validated, server: &str, port: u16, path: &str) -> String {

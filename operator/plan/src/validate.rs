@@ -176,9 +176,10 @@ fn move_back(system: &McpSystem, target: &Target, embedded: Embedded) -> Option<
 fn conflicts(spec: &McpSystemSpec) -> Vec<Finding> {
     let mut findings = Vec::new();
     let invalid = |message: String| Finding::new(Reason::InvalidSpec, message);
-    if spec.storage.type_ == StorageType::Embedded && spec.servers.memory.workload.replicas > 1 {
+    if spec.storage.type_ == StorageType::Embedded && spec.servers.memory.workload.most() > 1 {
         findings.push(invalid(
-            "embedded storage holds one memory replica: set servers.memory.replicas to 1".to_owned(),
+            "embedded storage holds one memory replica: set servers.memory.replicas to 1, without autoscaling"
+                .to_owned(),
         ));
     }
     if spec.storage.type_ == StorageType::Postgres && spec.storage.postgres.is_none() {

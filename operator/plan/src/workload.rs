@@ -15,8 +15,11 @@ pub struct Workload {
     pub name: String,
     /// What runs.
     pub run: Run,
-    /// How many copies; 0 when the system is suspended.
+    /// How many copies, or the fewest where an autoscaler decides; 0 when the system is suspended.
     pub replicas: u32,
+    /// What decides how many copies there are, where that is not the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// How copies are replaced.
     pub strategy: Strategy,
     /// The port that it listens on.
@@ -114,6 +117,30 @@ pub struct Image {
     pub pull_policy: PullPolicy,
     /// Names of Secrets with credentials.
     pub pull_secrets: Vec<String>,
+}
+
+/// What decides how many copies there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Autoscaling {
+    /// A HorizontalPodAutoscaler that goes with the system.
+    Horizontal(HorizontalAutoscaler),
+    /// Something that is not the system's.
+    External,
+}
+
+/// What a HorizontalPodAutoscaler is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HorizontalAutoscaler {
+    /// The most copies, more than the fewest.
+    pub max_replicas: i32,
+    /// The CPU that copies are to use on average, in percent of what is set aside for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<i32>,
+    /// The memory, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<i32>,
 }
 
 /// How copies are replaced.

@@ -2,12 +2,12 @@
 
 use mcp_system_crds::config::{LogLevel, MemorySettings, OrchestratorSettings, Pool, ServerConfig};
 use mcp_system_crds::{
-    Callers, ExtraServer, McpSystem, McpSystemSpec, PostgresStorage, ProcessCommand, Reason, SecretKey,
-    SecretReference, StorageType, WeaviateIndex, read_one,
+    Autoscaling as AutoscalingSpec, Callers, ExtraServer, McpSystem, McpSystemSpec, PostgresStorage,
+    ProcessCommand, Reason, SecretKey, SecretReference, StorageType, WeaviateIndex, read_one,
 };
 use mcp_system_plan::{
-    ConfigFile, Embedded, MountSource, Observed, Plan, SecretFile, SecretSource, Strategy, Target, Workload,
-    plan, validate,
+    Autoscaling, ConfigFile, Embedded, HorizontalAutoscaler, MountSource, Observed, Plan, SecretFile,
+    SecretSource, Strategy, Target, Workload, plan, validate,
 };
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, prop_compose, proptest};
 use std::path::Path;
@@ -310,6 +310,9 @@ fn copies_hand_a_claim_over_unless_there_are_several_that_share_it() {
     assert_eq!(strategy(1, MODELS), Strategy::Recreate);
     assert_eq!(strategy(2, MODELS), Strategy::RollingUpdate);
     assert_eq!(strategy(1, SHOP), Strategy::RollingUpdate);
+    let mut system = mounting(1, MODELS);
+    system.spec.servers.tools.workload.autoscaling = Some(up_to(2));
+    assert_eq!(workload(&planned(&system, &cluster()), "tools").strategy, Strategy::RollingUpdate);
 }
 
 #[test]
@@ -329,15 +332,51 @@ fn a_laptop_says_what_it_reads_instead_of_mounts() {
 fn a_suspended_system_keeps_its_servers_with_no_copies() {
     let mut system = example("minimal");
     system.spec.suspend = true;
+    system.spec.servers.tools.workload.autoscaling = Some(up_to(5));
     let plan = planned(&system, &cluster());
     assert!(plan.suspended && plan.workloads.iter().all(|workload| workload.replicas == 0));
+    assert_eq!(workload(&plan, "tools").autoscaling, None, "it would start copies");
     assert!(workload(&plan, "memory").volume.is_some());
+}
+
+/// An autoscaler that may go up to so many copies.
+fn up_to(max_replicas: i32) -> AutoscalingSpec {
+    AutoscalingSpec { max_replicas, ..AutoscalingSpec::default() }
+}
+
+#[test]
+fn an_autoscaler_decides_where_there_is_anything_to_decide() {
+    let tools = |settings: &str, target: &Target| {
+        let system = read_one(&format!(
+            "{{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {{name: demo}}, spec: {{servers: {{
+              tools: {settings}}}}}}}"
+        ));
+        let plan = planned(&system.expect("accepted"), target);
+        let tools = workload(&plan, "tools");
+        (tools.replicas, tools.autoscaling.clone())
+    };
+    let horizontal = |max_replicas, cpu_percent, memory_percent| {
+        Some(Autoscaling::Horizontal(HorizontalAutoscaler { max_replicas, cpu_percent, memory_percent }))
+    };
+    for (settings, expected) in [
+        ("{autoscaling: {minReplicas: 2, maxReplicas: 5}}", (2, horizontal(5, Some(80), None))),
+        (
+            "{replicas: 3, autoscaling: {maxReplicas: 5, targetMemoryUtilizationPercentage: 60}}",
+            (3, horizontal(5, None, Some(60))),
+        ),
+        ("{autoscaling: {type: External, maxReplicas: 5}}", (1, Some(Autoscaling::External))),
+        ("{replicas: 5, autoscaling: {maxReplicas: 5}}", (5, None)),
+    ] {
+        assert_eq!(tools(settings, &cluster()), expected, "{settings}");
+        assert_eq!(tools(settings, &laptop()), (1, None), "{settings}");
+    }
 }
 
 prop_compose! {
     fn any_system()(
         enabled in any::<(bool, bool, bool)>(),
         replicas in 1..5_i32,
+        most in 1..9_i32,
         suspend in any::<bool>(),
         postgres in any::<bool>(),
         extras in prop::collection::btree_map("[a-z][a-z0-9]{0,8}", 0..3_u8, 0..6),
@@ -352,6 +391,7 @@ prop_compose! {
             spec.storage.type_ = StorageType::Postgres;
             spec.storage.postgres = Some(PostgresStorage { url_secret, weaviate: None });
             spec.servers.memory.workload.replicas = replicas;
+            spec.servers.memory.workload.autoscaling = Some(up_to(most));
         }
         for (port, (name, form)) in (9000_u16..).zip(extras) {
             let mut extra = ExtraServer { name: format!("x{name}"), path: "/mcp".into(), ..ExtraServer::default() };
@@ -413,6 +453,7 @@ proptest! {
             if workload.volume.is_some() {
                 prop_assert!(workload.replicas <= 1);
                 prop_assert_eq!(workload.strategy, Strategy::Recreate);
+                prop_assert_eq!(workload.autoscaling, None);
             }
         }
     }

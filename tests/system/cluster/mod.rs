@@ -13,6 +13,7 @@ mod monitoring;
 mod moving;
 mod rest;
 mod rules;
+mod scaling;
 mod site;
 mod storage;
 mod system;
@@ -30,6 +31,7 @@ pub(crate) fn group() -> Group {
         clients::scenarios(),
         keys::scenarios(),
         changes::scenarios(),
+        scaling::scenarios(),
         storage::scenarios(),
         moving::scenarios(),
         files::scenarios(),

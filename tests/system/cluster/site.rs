@@ -157,7 +157,7 @@ impl Site {
     /// The objects of a system but its volume claims, as `kind/name`.
     pub(super) fn owned(&self, system: &str) -> Result<Vec<String>> {
         let kinds =
-            "deployments,replicasets,pods,services,configmaps,secrets,serviceaccounts,servicemonitors";
+            "deployments,hpa,replicasets,pods,services,configmaps,secrets,serviceaccounts,servicemonitors";
         let objects = self.get(&[kinds, "--selector", &format!("app.kubernetes.io/instance={system}")])?;
         let items = objects["items"].as_array().cloned().unwrap_or_default();
         Ok(items

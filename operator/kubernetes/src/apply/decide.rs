@@ -2,7 +2,7 @@
 //!
 //! Pure: what it should be, what it is, and whose it is go in; one step comes out.
 
-use crate::apply::claim;
+use crate::apply::{claim, scale};
 use crate::child::{Child, Facts};
 use crate::differ::differs;
 use crate::kind::Kind;
@@ -61,7 +61,8 @@ pub(crate) fn decide(object: &Desired, child: &Child, owner: &Owner) -> Decided 
     }
     let (mut body, shortfalls) = match &child.facts {
         Facts::Claim(claim) => claim::fit(object, claim),
-        _ => (object.body.clone(), Vec::new()),
+        Facts::Deployment(progress) => (scale::fit(object, Some(progress)), Vec::new()),
+        Facts::None => (object.body.clone(), Vec::new()),
     };
     let step = step(object, child, &body);
     if let Step::Write(..) = step {

@@ -8,6 +8,7 @@ mod contests;
 mod decide;
 mod refusals;
 mod repair;
+mod scale;
 
 #[cfg(test)]
 mod tests;
@@ -228,7 +229,7 @@ impl Worker<'_> {
             let child = Child::read(object.kind, found);
             return self.update(object, &child, false, applied).await;
         }
-        self.write(object, None, &object.body, What::Created, applied).await
+        self.write(object, None, &scale::fit(object, None), What::Created, applied).await
     }
 
     /// Tells whether the object is ours.

@@ -133,3 +133,43 @@ fn what_becomes_of_a_claim_can_change() {
     let Step::Write(body, _) = retain.step else { panic!("{retain:?}") };
     assert_eq!(body["metadata"].get("ownerReferences"), None);
 }
+
+/// The Deployment of the tools server, by what the file says of that.
+fn tools(settings: &str) -> Desired {
+    let text = format!(
+        "{{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {{name: demo, namespace: test}},
+          spec: {{servers: {{tools: {settings}}}}}}}"
+    );
+    render(&planned(&read_one(&text).expect("accepted")), &owner(), true)
+        .into_iter()
+        .find(|object| object.kind == Kind::Deployment && object.server == "tools")
+        .expect("rendered")
+}
+
+/// That Deployment with so many copies, the number being a field of this manager's.
+fn with_copies(object: &Desired, copies: u32, manager: &str) -> Child {
+    child(object, |deployment| {
+        deployment["spec"]["replicas"] = json!(copies);
+        deployment["metadata"]["managedFields"] = json!([{
+            "manager": manager, "operation": "Apply", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        }]);
+    })
+}
+
+#[test]
+fn an_autoscaler_takes_over_the_copies_that_there_are_and_keeps_what_it_makes_of_them() {
+    let (ours, others) = ("mcp-system", "kube-controller-manager");
+    let (fixed, scaled) = (tools("{replicas: 3}"), tools("{autoscaling: {minReplicas: 2, maxReplicas: 5}}"));
+    let sent = |object: &Desired, live: &Child| match decide(object, live, &owner()).step {
+        Step::Write(body, Why::Plan) => body["spec"]["replicas"].clone(),
+        step => panic!("{step:?}"),
+    };
+    assert_eq!(sent(&scaled, &with_copies(&fixed, 3, ours)), 3, "left out, it would become 1");
+    assert_eq!(sent(&scaled, &with_copies(&fixed, 0, ours)), 2, "it was suspended");
+    assert_eq!(sent(&scaled, &with_copies(&fixed, 4, others)), Value::Null);
+    assert_eq!(sent(&fixed, &with_copies(&scaled, 4, others)), 3, "the file decides again");
+    for live in [with_copies(&scaled, 3, ours), with_copies(&scaled, 5, others)] {
+        assert_eq!(decide(&scaled, &live, &owner()).step, Step::Settle);
+    }
+}

@@ -16,10 +16,12 @@ pub(super) fn render(workload: &Workload, owner: &Owner) -> Deployment {
     let starting = startup.initial_delay_seconds.saturating_add(
         startup.failure_threshold.saturating_mul(startup.period_seconds.max(startup.timeout_seconds)),
     );
+    // Where something else decides, an apply without the field leaves it to that.
+    let replicas = workload.autoscaling.is_none().then_some(workload.replicas);
     Deployment {
         metadata: metadata(workload, owner),
         spec: Some(DeploymentSpec {
-            replicas: Some(i32::try_from(workload.replicas).unwrap_or(i32::MAX)),
+            replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
             selector: LabelSelector {
                 match_labels: Some(labels::selector(workload, owner)),
                 ..LabelSelector::default()

@@ -5,6 +5,7 @@
 
 mod config_map;
 mod deployment;
+mod horizontal_pod_autoscaler;
 mod labels;
 mod pod;
 mod secret;
@@ -23,7 +24,7 @@ pub(crate) use secret::render as caller_keys;
 use crate::kind::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use mcp_system_crds::{GROUP, VERSION};
-use mcp_system_plan::{Plan, Run, Workload};
+use mcp_system_plan::{Autoscaling, Plan, Run, Workload};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -66,6 +67,9 @@ pub(crate) struct Desired {
     pub(crate) body: Value,
     /// A hash of the object, which it carries as an annotation.
     pub(crate) hash: String,
+    /// How many copies a Deployment begins with, where something else decides how many they are after that: then the
+    /// object does not say.
+    pub(crate) begins_with: Option<u32>,
 }
 
 impl Desired {
@@ -80,7 +84,7 @@ impl Desired {
         let hash = hash(&body);
         body["metadata"]["annotations"][APPLIED] = json!(hash);
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        Self { kind, name, server: server.to_owned(), body, hash }
+        Self { kind, name, server: server.to_owned(), body, hash, begins_with: None }
     }
 }
 
@@ -102,7 +106,13 @@ pub(crate) fn render(plan: &Plan, owner: &Owner, monitors: bool) -> Vec<Desired>
             ));
         }
         objects.push(Desired::new(Kind::Service, server, &service::render(workload, owner)));
-        objects.push(Desired::new(Kind::Deployment, server, &deployment::render(workload, owner)));
+        let deployment = Desired::new(Kind::Deployment, server, &deployment::render(workload, owner));
+        let begins_with = workload.autoscaling.as_ref().map(|_| workload.replicas);
+        objects.push(Desired { begins_with, ..deployment });
+        if let Some(Autoscaling::Horizontal(autoscaler)) = &workload.autoscaling {
+            let autoscaler = horizontal_pod_autoscaler::render(workload, autoscaler, owner);
+            objects.push(Desired::new(Kind::Autoscaler, server, &autoscaler));
+        }
         if let Some(monitoring) = plan.monitoring.as_ref().filter(|_| monitors && workload.kind().is_some()) {
             let monitor = service_monitor::render(workload, monitoring, owner);
             objects.push(Desired::from_value(Kind::ServiceMonitor, server, monitor));

@@ -133,3 +133,36 @@ fn pods_are_restricted() {
         }
     }
 }
+
+#[test]
+fn where_an_autoscaler_decides_it_is_told_what_the_file_says_and_the_deployment_names_no_number() {
+    let system = read_one(
+        "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test}, spec: {servers: {
+          memory: {enabled: false},
+          tools: {replicas: 3, autoscaling: {type: External, maxReplicas: 9}},
+          orchestrator: {autoscaling: {minReplicas: 2, maxReplicas: 6,
+            targetCPUUtilizationPercentage: 70, targetMemoryUtilizationPercentage: 90}}}}}",
+    )
+    .expect("accepted");
+    let plan = planned(&system);
+    let objects = render(&plan, &owner(&plan), false);
+    let of = |kind: Kind| objects.iter().filter(move |object| object.kind == kind);
+    let deployments: Vec<_> = of(Kind::Deployment)
+        .map(|it| (it.server.as_str(), it.begins_with, it.body["spec"].get("replicas").is_some()))
+        .collect();
+    assert_eq!(deployments, [("tools", Some(3), false), ("orchestrator", Some(2), false)]);
+
+    let specs: Vec<_> = of(Kind::Autoscaler).map(|autoscaler| autoscaler.body["spec"].clone()).collect();
+    let target = |resource: &str, percent: u32| {
+        json!({"type": "Resource", "resource": {
+            "name": resource, "target": {"type": "Utilization", "averageUtilization": percent},
+        }})
+    };
+    let expected = json!({
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo-orchestrator"},
+        "minReplicas": 2,
+        "maxReplicas": 6,
+        "metrics": [target("memory", 90), target("cpu", 70)],
+    });
+    assert_eq!(specs, [expected]);
+}

@@ -4,6 +4,7 @@ mod api;
 mod contests;
 mod failures;
 mod moves;
+mod scaling;
 
 use crate::apply::{Contests, Refusals};
 use crate::asks::Asks;

@@ -1,0 +1,38 @@
+//! An autoscaler beside the operator.
+
+use super::Scene;
+use crate::kind::Kind;
+use serde_json::{Value, json};
+
+const DEPLOYMENT: &str = "PATCH apps/v1/deployments/demo-tools";
+const AUTOSCALER: &str = "autoscaling/v2/horizontalpodautoscalers/demo-tools";
+
+/// Only the tools server, with these settings.
+fn tools(settings: &Value) -> Value {
+    json!({"servers": {"orchestrator": {"enabled": false}, "memory": {"enabled": false}, "tools": settings}})
+}
+
+fn replicas(scene: &Scene) -> Value {
+    scene.api.object(Kind::Deployment, "demo-tools")["spec"]["replicas"].clone()
+}
+
+#[tokio::test]
+async fn an_autoscaler_is_made_and_what_it_decides_is_left_to_it() {
+    let autoscaling = json!({"minReplicas": 2, "maxReplicas": 5});
+    let scene = Scene::new(tools(&json!({"autoscaling": autoscaling})));
+    let (_, calls) = scene.look().await;
+    assert!(calls.contains(&format!("PATCH {AUTOSCALER}")), "{calls:?}");
+    assert_eq!(replicas(&scene), 2, "it begins with the fewest");
+    scene.settle().await;
+
+    scene.change(Kind::Deployment, "demo-tools", |deployment| deployment["spec"]["replicas"] = json!(4));
+    assert_eq!(scene.look().await.1, [""; 0]);
+    scene.set(tools(&json!({"autoscaling": autoscaling, "nodeSelector": {"disk": "ssd"}})), 2);
+    assert_eq!(scene.look().await.1[0], DEPLOYMENT);
+    assert_eq!(replicas(&scene), 4);
+
+    scene.set(tools(&json!({"replicas": 3})), 3);
+    let (_, calls) = scene.look().await;
+    assert_eq!(calls[..2], [DEPLOYMENT.to_owned(), format!("DELETE {AUTOSCALER}")]);
+    assert_eq!(replicas(&scene), 3);
+}

@@ -1,0 +1,114 @@
+//! Autoscalers beside the operator.
+//!
+//! That of the cluster has no metrics here. It keeps the number of copies within its bounds all the same, and leaves what
+//! another hand finds right within them.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::site::{Site, condition, eventually, on_site, server, system, text};
+use crate::group::{Scenario, same};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("scaling::copies_stay_when_an_autoscaler_takes_over", handed_over),
+        Scenario::new("scaling::what_an_autoscaler_decides_is_left_to_it", decided),
+        Scenario::new("scaling::somebody_elses_autoscaler_and_none_again", others),
+    ]
+}
+
+/// A system whose tools server is told this.
+fn file(suspend: bool, tools: &str) -> String {
+    let servers = format!("{{memory: {{enabled: false}}, tools: {tools}}}");
+    system("scaled", &format!("{{suspend: {suspend}, servers: {servers}}}"))
+}
+
+/// Applies it, and waits until it is ready.
+fn scaled(site: &Site, tools: &str) -> Result<Value> {
+    site.apply(&file(false, tools))?;
+    site.ready("scaled")
+}
+
+/// How many copies are wanted.
+fn copies(site: &Site) -> Result<Value> {
+    Ok(site.get(&["deployment", "scaled-tools"])?["spec"]["replicas"].clone())
+}
+
+/// Wants so many, as an autoscaler does, and waits until the operator tells of them.
+fn scale(site: &Site, copies: u32) -> Result<()> {
+    site.kubectl(&["scale", "deployment", "scaled-tools", &format!("--replicas={copies}")])?;
+    eventually(&format!("the operator tells of {copies} copies"), || {
+        let told = server(&site.get(&["mcps", "scaled"])?, "tools")["ready"].clone();
+        Ok((told == copies).then_some(()))
+    })
+}
+
+fn pods(site: &Site) -> Result<BTreeSet<String>> {
+    let selector = "app.kubernetes.io/instance=scaled,app.kubernetes.io/component=tools";
+    let pods = site.get(&["pods", "--selector", selector])?;
+    let stay = pods["items"].as_array().into_iter().flatten();
+    let stay = stay.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    Ok(stay.map(|pod| text(&pod["metadata"]["name"]).to_owned()).collect())
+}
+
+fn handed_over() -> Result<()> {
+    on_site(|site| {
+        scaled(site, "{replicas: 3}")?;
+        let before = pods(site)?;
+        scaled(site, "{autoscaling: {minReplicas: 1, maxReplicas: 4}}")?;
+        let bounds = site.get(&["horizontalpodautoscaler", "scaled-tools"])?["spec"].clone();
+        same("the fewest", &bounds["minReplicas"], &1)?;
+        same("the most", &bounds["maxReplicas"], &4)?;
+        same("the copies", &copies(site)?, &3)?;
+        same("the pods", &pods(site)?, &before)
+    })
+}
+
+fn decided() -> Result<()> {
+    on_site(|site| {
+        scaled(site, "{autoscaling: {minReplicas: 1, maxReplicas: 2}}")?;
+        eventually("the autoscaler keeps to its bounds", || Ok((copies(site)? == 2).then_some(())))?;
+        let object = site.ready("scaled")?;
+        let position = site.audit_position()?;
+        for wanted in [1, 2] {
+            scale(site, wanted)?;
+            same("the copies", &copies(site)?, &wanted)?;
+        }
+        let writes = site.writes_since(position)?.into_iter();
+        let writes = writes.filter(|event| event.object_ref.resource == "deployments");
+        let writes: Vec<String> = writes.map(|event| event.request_uri).collect();
+        same("writes to Deployments", &writes, &Vec::<String>::new())?;
+        let since = |object: &Value| condition(object, "Ready")["lastTransitionTime"].clone();
+        same("since when it is ready", &since(&site.ready("scaled")?), &since(&object))?;
+
+        // A change of the file, so that the operator writes the Deployment once more.
+        scaled(site, "{annotations: {note: new}, autoscaling: {minReplicas: 1, maxReplicas: 2}}")?;
+        same("the copies", &copies(site)?, &2)
+    })
+}
+
+fn others() -> Result<()> {
+    let external = "{autoscaling: {type: External, minReplicas: 2, maxReplicas: 4}}";
+    on_site(|site| {
+        scaled(site, external)?;
+        eventually("the system's own autoscaler goes", || {
+            let owned = site.owned("scaled")?;
+            Ok(owned.iter().all(|object| !object.starts_with("HorizontalPodAutoscaler/")).then_some(()))
+        })?;
+        scale(site, 3)?;
+        same("the copies", &copies(site)?, &3)?;
+
+        site.apply(&file(true, external))?;
+        site.condition("scaled", "Ready", "False", "Suspended")?;
+        same("the copies of a suspended system", &copies(site)?, &0)?;
+        scaled(site, external)?;
+        same("the copies of one that begins again", &copies(site)?, &2)?;
+
+        scale(site, 3)?;
+        scaled(site, "{replicas: 1}")?;
+        same("the copies that the file wants", &copies(site)?, &1)?;
+        site.delete(&["scaled"])
+    })
+}
