@@ -84,17 +84,22 @@ impl Machine {
 
     /// Whether a call may go through now; otherwise how long to wait. Leave is given for one trial at a time.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
-        if let Inner::Open { since } | Inner::HalfOpen { trial: Some(since) } = self.inner {
-            let waited = now.saturating_duration_since(since);
-            let wait = self.limits.recovery.saturating_sub(waited);
-            if !wait.is_zero() {
-                return Err(wait);
-            }
+        if let Some(wait) = self.refuses(now) {
+            return Err(wait);
         }
         if self.inner.state() != State::Closed {
             self.inner = Inner::HalfOpen { trial: Some(now) };
         }
         Ok(())
+    }
+
+    /// For how long a call would not be let through now; none when it would be.
+    pub fn refuses(&self, now: Instant) -> Option<Duration> {
+        let (Inner::Open { since } | Inner::HalfOpen { trial: Some(since) }) = self.inner else {
+            return None;
+        };
+        let wait = self.limits.recovery.saturating_sub(now.saturating_duration_since(since));
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// Whether the call that was let through last is a trial, which has to report.
@@ -171,6 +176,11 @@ impl Breaker {
     /// Whether a call may go through now; otherwise how long to wait.
     pub fn admit(&self) -> Result<(), Duration> {
         self.machine().admit(now())
+    }
+
+    /// For how long a call would not be let through now; none when it would be.
+    pub(crate) fn refuses(&self) -> Option<Duration> {
+        self.machine().refuses(now())
     }
 
     /// Reports a call that was answered.
@@ -303,6 +313,7 @@ mod tests {
                     Step::Admit => match machine.admit(now) {
                         Ok(()) => prop_assert_ne!(before, State::Open),
                         Err(wait) => {
+                            prop_assert_eq!(machine.refuses(now), Some(wait));
                             prop_assert_ne!(before, State::Closed);
                             prop_assert!(since_success >= LIMITS.failures);
                             prop_assert!(wait > Duration::ZERO && wait <= LIMITS.recovery);

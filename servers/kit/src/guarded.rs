@@ -1,6 +1,6 @@
 //! Calls to what a server depends on. One [`Guarded`] stands before one dependency and puts together what such a
 //! call needs: places for a bounded number at a time, a circuit breaker, repetition where that is safe, and a deadline
-//! over all of it. State and outcomes are in metrics, changes of state in logs; health shows it through
+//! over all tries. State and outcomes are in metrics, changes of state in logs; health shows it through
 //! [`Dependency::circuit_breaker`](crate::Dependency::circuit_breaker).
 //!
 //! It must not know what is called: whoever calls judges the errors.
@@ -9,7 +9,7 @@ use crate::breaker::{Breaker, Limits, Machine, State};
 use crate::metrics::{Calls, Metrics};
 use crate::retry::retry;
 use arc_swap::ArcSwap;
-use mcp_system_config::{Resilience, Retry};
+use mcp_system_config::Resilience;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -90,9 +90,11 @@ pub struct Guarded {
 
 #[derive(Debug)]
 struct Rules {
-    retry: Retry,
+    resilience: Resilience,
+    /// The most calls that the dependency itself takes.
+    own: u32,
+    /// How many there may be: the smaller of both limits.
     places: u32,
-    max_wait: Duration,
     semaphore: Arc<Semaphore>,
 }
 
@@ -111,7 +113,7 @@ impl Guarded {
         let guarded = Self {
             name: name.to_owned(),
             breaker: Breaker::new(Limits::from(resilience)),
-            rules: ArcSwap::from_pointee(Rules::new(resilience, None)),
+            rules: ArcSwap::from_pointee(Rules::new(resilience, u32::MAX, None)),
             calls: metrics.calls(name),
         };
         guarded.calls.state(State::Closed);
@@ -126,8 +128,13 @@ impl Guarded {
     /// Puts other limits into force. Calls under way go on under the old ones.
     pub fn set(&self, resilience: &Resilience) {
         self.breaker.set_limits(Limits::from(resilience));
-        let before = self.rules.load_full();
-        self.rules.store(Arc::new(Rules::new(resilience, Some(&before))));
+        self.rules.rcu(|before| Rules::new(resilience, before.own, Some(before)));
+    }
+
+    /// Lets no more calls through at a time from now on than the dependency itself takes, such as one for each
+    /// connection to it. The settings may allow fewer; at first they alone count.
+    pub fn at_most(&self, calls: u32) {
+        self.rules.rcu(|before| Rules::new(&before.resilience, calls, Some(before)));
     }
 
     /// The breaker's state.
@@ -141,8 +148,9 @@ impl Guarded {
         self.changed(change.1, "");
     }
 
-    /// Calls. The deadline holds for everything together: the wait for a place, all tries and the pauses between
-    /// them. A call that is dropped says nothing about the dependency.
+    /// Calls. The deadline holds for all tries and the pauses between them together. Before that a call waits for a
+    /// place, for as long as the settings allow (`bulkhead`). A call that gets none, or is dropped, says nothing
+    /// about the dependency.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -172,13 +180,18 @@ impl Guarded {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let end = Instant::now() + deadline;
         let rules = self.rules.load_full();
         let mut measure = self.calls.begin();
-        let Some(_place) = rules.place(end).await else {
+        // Who is refused anyway should not wait for a place first.
+        if let Some(wait) = self.breaker.refuses() {
+            measure.outcome = "refused";
+            return Err(Trouble::Open { wait });
+        }
+        let Some(_place) = rules.place().await else {
             measure.outcome = "exhausted";
             return Err(Trouble::Exhausted { places: rules.places });
         };
+        let end = Instant::now() + deadline;
         let (admitted, change) =
             self.breaker.observed(|machine, now| machine.admit(now).map(|()| machine.on_trial()));
         self.changed(change, "");
@@ -196,7 +209,7 @@ impl Guarded {
             operation()
         };
         let may_repeat = |error: &E| judge(error) == Verdict::Repeatable;
-        let result = tokio::time::timeout_at(end, retry(&rules.retry, may_repeat, counted)).await;
+        let result = tokio::time::timeout_at(end, retry(&rules.resilience.retry, may_repeat, counted)).await;
         self.calls.repeated(tries.into_inner().saturating_sub(1));
         match result {
             Ok(Ok(value)) => {
@@ -254,25 +267,25 @@ impl Drop for Trial<'_> {
 }
 
 impl Rules {
-    fn new(resilience: &Resilience, before: Option<&Self>) -> Self {
-        let places = resilience.bulkhead.max_concurrent_calls.max(1);
+    fn new(resilience: &Resilience, own: u32, before: Option<&Self>) -> Self {
+        let places = resilience.bulkhead.max_concurrent_calls.min(own).max(1);
         let same = before.filter(|before| before.places == places).map(|before| before.semaphore.clone());
         Self {
-            retry: resilience.retry.clone(),
+            resilience: resilience.clone(),
+            own,
             places,
-            max_wait: Duration::from_millis(resilience.bulkhead.max_wait_milliseconds.into()),
             semaphore: same.unwrap_or_else(|| Arc::new(Semaphore::new(places as usize))),
         }
     }
 
     /// A place, as soon as there is one, but before too long.
-    async fn place(&self, end: Instant) -> Option<OwnedSemaphorePermit> {
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = self.semaphore.clone().try_acquire_owned() {
             return Some(place);
         }
-        let until = end.min(Instant::now() + self.max_wait);
+        let wait = Duration::from_millis(self.resilience.bulkhead.max_wait_milliseconds.into());
         // The semaphore is never closed.
-        tokio::time::timeout_at(until, self.semaphore.clone().acquire_owned()).await.ok()?.ok()
+        tokio::time::timeout(wait, self.semaphore.clone().acquire_owned()).await.ok()?.ok()
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use futures::future::join_all;
+use mcp_system_config::Retry;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 
@@ -109,6 +110,65 @@ async fn when_all_places_are_taken_the_next_one_waits_and_then_is_told() {
     assert_eq!(tokio::join!(hangs, next).1, Ok(()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_takes_few_calls_gets_no_more_and_its_breaker_does_not_hear_of_the_others() {
+    let (guarded, metrics) = guarded(4, 1);
+    guarded.at_most(1);
+    // Other settings do not undo it.
+    guarded.set(&resilience(4, 1));
+    let call = |takes| {
+        let wait = move || async move {
+            tokio::time::sleep(takes).await;
+            Ok::<_, &str>(())
+        };
+        guarded.call(DEADLINE, |_: &&str| Verdict::Failed, wait)
+    };
+    let calls = join_all((0..5).map(|_| call(DEADLINE / 2))).await;
+    assert_eq!(calls[0], Ok(()));
+    assert!(calls[1..].iter().all(|call| *call == Err(Trouble::Exhausted { places: 1 })), "{calls:?}");
+    assert_eq!(guarded.state(), State::Closed, "nobody asked it");
+    let text = String::from_utf8(metrics.text()).expect("text");
+    let line = "mcp_demo_dependency_calls_total{dependency=\"store\",outcome=\"exhausted\"} 4";
+    assert!(text.contains(line), "{line} is missing in\n{text}");
+
+    // The settings may allow fewer than it takes.
+    guarded.at_most(9);
+    guarded.set(&resilience(2, 1));
+    let calls = join_all((0..3).map(|_| call(DEADLINE / 2))).await;
+    assert_eq!(calls[2], Err(Trouble::Exhausted { places: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_place_takes_nothing_from_the_deadline() {
+    let (guarded, _) = guarded(1, 1);
+    let call = |milliseconds| {
+        let wait = move || async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok::<_, &str>(())
+        };
+        guarded.call(DEADLINE, |_: &&str| Verdict::Failed, wait)
+    };
+    // The second waits for most of a second and then takes nearly all of its five.
+    assert_eq!(tokio::join!(call(900), call(4900)), (Ok(()), Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_open_nobody_waits_for_a_place() {
+    let (guarded, _) = guarded(1, 1);
+    let hangs = guarded.call(DEADLINE, |_: &&str| Verdict::Failed, std::future::pending::<Result<(), _>>);
+    let next = async {
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            guarded.failed("gone");
+        }
+        let asked = Instant::now();
+        let refused = fail(&guarded, Verdict::Failed).await;
+        assert!(matches!(refused, Trouble::Open { .. }), "{refused:?}");
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    };
+    tokio::join!(hangs, next).0.expect_err("it hung");
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Ok,
@@ -131,8 +191,8 @@ fn fate() -> impl Strategy<Value = Fate> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever calls there are, however long they take and whoever drops them: never more run at a time than there
-    /// are places, no call outlasts its deadline, none is tried more often than it may be, those that were
-    /// refused did not run, and all places are free at the end.
+    /// are places, no call outlasts its deadline and the wait before it, none is tried more often than it may be, those
+    /// that were refused did not run, and all places are free at the end.
     #[test]
     fn places_tries_and_deadlines_hold(
         calls in prop::collection::vec((fate(), 0u64..3000, 0u64..4000), 1..40),
@@ -142,6 +202,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let (guarded, metrics) = guarded(places, attempts);
+            let wait = Resilience::default().bulkhead.max_wait_milliseconds;
+            let longest = DEADLINE + Duration::from_millis(u64::from(wait) + 3);
             let (running, most) = (Cell::new(0u32), Cell::new(0u32));
             let problems = RefCell::new(Vec::new());
             let each = calls.iter().map(|(fate, begins, takes)| {
@@ -174,7 +236,7 @@ proptest! {
                     let result = call.await;
                     let allowed = if matches!(fate, Fate::Fail(Verdict::Repeatable)) { attempts } else { 1 };
                     let ran = !matches!(result, Err(Trouble::Open { .. } | Trouble::Exhausted { .. }));
-                    if started.elapsed() > DEADLINE + Duration::from_millis(2)
+                    if started.elapsed() > longest
                         || tries.get() > allowed
                         || (tries.get() > 0) != ran
                     {

@@ -34,7 +34,8 @@ pub struct Database {
     #[serde(default = "default_timeout_seconds")]
     #[schemars(range(min = 1, max = 600))]
     pub timeout_seconds: u32,
-    /// The most connections at once; callers beyond that wait their turn. Default 5.
+    /// The most connections at once; callers beyond that wait their turn, with PostgreSQL for as long as
+    /// resilience.bulkhead.maxWaitMilliseconds says. Default 5.
     #[serde(default = "default_max_connections")]
     #[schemars(range(min = 1, max = 100))]
     pub max_connections: u32,

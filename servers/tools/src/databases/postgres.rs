@@ -16,7 +16,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 pub(super) const TABLES: &str = "\
     SELECT table_schema::text, table_name::text, \
@@ -41,8 +40,6 @@ pub(super) const INDEXES: &str = "\
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
-    /// One for each connection. Who gets none has not asked the database, so its breaker does not hear of it.
-    places: Semaphore,
     guarded: Arc<Guarded>,
 }
 
@@ -67,8 +64,9 @@ impl Postgres {
             .acquire_timeout(Duration::from_secs(settings.timeout_seconds.into()))
             .idle_timeout(Duration::from_mins(1))
             .connect_lazy_with(options);
-        let places = Semaphore::new(settings.max_connections as usize);
-        Ok(Self { pool, places, guarded })
+        // Whoever is let through finds a connection; waiting for one would look like a database that is silent.
+        guarded.at_most(settings.max_connections);
+        Ok(Self { pool, guarded })
     }
 
     pub(super) fn circuit_breaker(&self) -> State {
@@ -83,15 +81,17 @@ impl Postgres {
         bounds: Bounds,
         limit: Duration,
     ) -> Result<Answer, Failure> {
-        let patience = Duration::from_secs(bounds.seconds.into());
-        let Ok(_place) = tokio::time::timeout(patience, self.places.acquire()).await else {
-            return Err(Failure("all its connections are in use; try again later".into()));
-        };
         let asked = || self.prepared(sql, parameters, write, bounds);
         self.guarded.call(limit, Problem::verdict, asked).await.map_err(|trouble| match trouble {
             Trouble::Failed(Problem::Database(error)) => failed(error, bounds),
             Trouble::Failed(Problem::Own(failure)) => failure,
             Trouble::Late { .. } => too_slow(bounds.seconds),
+            Trouble::Exhausted { places } if places == self.pool.options().get_max_connections() => {
+                Failure(format!(
+                    "all its {places} connections are in use (maxConnections), and none came free in time; \
+                     nothing was sent, try again in a moment"
+                ))
+            }
             trouble => Failure(trouble.to_string()),
         })
     }
