@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::servers::{KINDS, Server};
-use data::Conversation;
+use data::{Conversation, Turn};
 use score::Scores;
 
 /// What to measure.
@@ -27,9 +27,9 @@ pub(crate) struct Options {
     /// Only the first so many conversations
     #[arg(long)]
     conversations: Option<usize>,
-    /// Store each turn under its session, so that a search may use what was said around it
+    /// Store each turn without its session, so that nothing said around it can help a search
     #[arg(long)]
-    sessions: bool,
+    without_sessions: bool,
     /// Our program; else the release build beside this one
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for conversation in &conversations {
         eprintln!("bench: {} with {} turns", conversation.id, conversation.turns.len());
         let mut server = Server::start(KINDS[0], Some(&binary))?;
-        store(&mut server, conversation, options.sessions)?;
+        store(&mut server, conversation, !options.without_sessions)?;
         let turns: HashMap<&str, Vec<&str>> = by_text(conversation);
         for question in &conversation.questions {
             let found = search(&mut server, conversation, &question.text, &turns)?;
@@ -84,19 +84,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn store(server: &mut Server, conversation: &Conversation, sessions: bool) -> Result<()> {
     for turn in &conversation.turns {
-        let mut arguments = json!({
-            "agent_id": conversation.id,
-            "content": turn.text,
-            "memory_type": "conversation",
-            "context": {"session": turn.session, "turn": turn.id},
-            "importance": 0.5,
-        });
-        if sessions {
-            arguments["session_id"] = json!(turn.session);
-        }
-        server.client.call("store_memory", &arguments)?;
+        server.client.call("store_memory", &arguments(conversation, turn, sessions))?;
     }
     Ok(())
+}
+
+/// What stores a turn. The session of a context is the memory's.
+fn arguments(conversation: &Conversation, turn: &Turn, sessions: bool) -> Value {
+    let mut context = json!({"turn": turn.id});
+    if sessions {
+        context["session"] = json!(turn.session);
+    }
+    json!({
+        "agent_id": conversation.id,
+        "content": turn.text,
+        "memory_type": "conversation",
+        "context": context,
+        "importance": 0.5,
+    })
 }
 
 /// The turns of each text; some things are said twice.
@@ -134,4 +139,20 @@ fn search(
 /// A list of values, or nothing.
 fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_stored_with_its_session_or_without() {
+        let turn = Turn { id: "D1:2".into(), session: "session_1".into(), text: "Ann: hello".into() };
+        let conversation = Conversation { id: "one".into(), turns: Vec::new(), questions: Vec::new() };
+        let with = arguments(&conversation, &turn, true);
+        assert_eq!(with["context"], json!({"turn": "D1:2", "session": "session_1"}));
+        let without = arguments(&conversation, &turn, false);
+        assert_eq!(without["context"], json!({"turn": "D1:2"}));
+        assert!(without.get("session_id").is_none(), "{without}");
+    }
 }
