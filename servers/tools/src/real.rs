@@ -8,6 +8,9 @@ use mcp_system_kit::Metrics;
 use mcp_system_tests::databases::{Database, postgres, redis, sql};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const SETUP: &str = "
     CREATE TYPE mood AS ENUM ('sad', 'glad');
@@ -125,8 +128,9 @@ async fn postgresql_is_only_read_and_within_bounds() {
     let registry = registry(json!({"databases": [shop]}));
     for (sql, expected) in [
         ("DELETE FROM things", "only reading statements are"),
-        ("WITH gone AS (DELETE FROM things RETURNING id) SELECT * FROM gone", "read-only transaction"),
-        ("SELECT * INTO copy FROM things", "read-only transaction"),
+        ("WITH gone AS (DELETE FROM things RETURNING id) SELECT * FROM gone", "must be at the top level"),
+        ("EXPLAIN ANALYZE DELETE FROM things", "read-only transaction"),
+        ("SELECT * INTO copy FROM things", "INTO is not allowed here"),
         ("SELECT id FROM things FOR UPDATE", "read-only transaction"),
         ("SELECT set_config('transaction_read_only', 'off', true)", "set_config is not allowed"),
         ("SELECT nextval('counter')", "nextval is not allowed"),
@@ -146,9 +150,79 @@ async fn postgresql_is_only_read_and_within_bounds() {
         let many = query(&registry, "SELECT generate_series(1, 10000000)").await.expect("read");
         assert_eq!((&many["row_count"], &many["truncated"]), (&json!(100), &json!("rows")));
     }
-    let wide = query(&registry, "SELECT repeat('x', 50000000)").await.expect("read");
-    assert_eq!((&wide["row_count"], &wide["truncated"]), (&json!(0), &json!("bytes")));
+    // One that is found to be too large here, and one that PostgreSQL does not send.
+    for length in [2_000_000, 20_000_000] {
+        let wide = query(&registry, &format!("SELECT repeat('x', {length})")).await.expect("read");
+        assert_eq!((&wide["row_count"], &wide["truncated"]), (&json!(0), &json!("bytes")));
+    }
     assert_eq!(sql(database.url(), "SELECT count(*) FROM things").expect("asked"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_read_keeps_its_columns_and_its_order() {
+    let (_database, shop) = shop();
+    let registry = registry(json!({"databases": [shop]}));
+    for (sql, columns, rows) in [
+        ("SELECT 1 AS q, 2 AS s, 3 AS s", json!(["q", "s", "s"]), json!([[1, 2, 3]])),
+        ("(SELECT 2 AS a) UNION (SELECT 1) ORDER BY 1 DESC; -- all", json!(["a"]), json!([[2], [1]])),
+        ("WITH a AS (VALUES (2), (1)) SELECT * FROM a", json!(["column1"]), json!([[2], [1]])),
+        ("VALUES (1, NULL::int)", json!(["column1", "column2"]), json!([[1, null]])),
+        ("TABLE dear", json!(["name"]), json!([["Ann"]])),
+        ("SELECT name FROM things WHERE false", json!([]), json!([])),
+        ("SHOW transaction_read_only", json!(["transaction_read_only"]), json!([["on"]])),
+        ("EXPLAIN (COSTS false) SELECT 1", json!(["QUERY PLAN"]), json!([["Result"]])),
+    ] {
+        let answer = query(&registry, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let names = answer["columns"].as_rest(0).iter().map(|column| column["name"].clone());
+        assert_eq!((Value::Array(names.collect()), &answer["rows"]), (columns, &rows), "{sql}");
+    }
+    let beyond = "SELECT 1) AS s) AS q UNION SELECT 2 FROM (SELECT * FROM (SELECT 3";
+    let error = query(&registry, beyond).await.expect_err("no statement");
+    assert!(error.contains("syntax error"), "{error}");
+}
+
+/// A port that leads on to this one, and how many bytes came from there.
+async fn counted(port: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let own = listener.local_addr().expect("an address").port();
+    let came = Arc::new(AtomicUsize::new(0));
+    let counter = came.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let server = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let counter = counter.clone();
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                    counter.fetch_add(count, Ordering::Relaxed);
+                    if to_client.write_all(&bytes[..count]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (own, came)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_postgresql_that_is_too_large_is_not_sent() {
+    let (_database, mut shop) = shop();
+    let mut url = reqwest::Url::parse(shop["url"].as_str().expect("a text")).expect("an address");
+    let (port, came) = counted(url.port().expect("a port")).await;
+    url.set_port(Some(port)).expect("set");
+    shop["url"] = json!(url.as_str());
+    shop["timeoutSeconds"] = json!(60);
+    let registry = registry(json!({"databases": [shop]}));
+    let sql = "SELECT repeat('x', n) FROM (VALUES (9), (50000000), (9)) AS t (n)";
+    let wide = query(&registry, sql).await.expect("read");
+    assert_eq!((&wide["rows"], &wide["truncated"]), (&json!([["xxxxxxxxx"]]), &json!("bytes")));
+    let came = came.load(Ordering::Relaxed);
+    assert!((1..1_000_000).contains(&came), "{came} bytes came");
+    query(&registry, "SELECT 1").await.expect("the next one is not touched by it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

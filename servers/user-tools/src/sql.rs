@@ -5,7 +5,7 @@ mod guard;
 mod scan;
 
 use crate::arguments::Arguments;
-pub use guard::{Access, check};
+pub use guard::{Access, as_table, check};
 pub use scan::Dialect;
 use scan::{Kind, scan};
 

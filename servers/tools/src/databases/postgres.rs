@@ -1,17 +1,19 @@
 //! PostgreSQL: every statement in a transaction of its own, read-only unless it may write, with a time limit
 //! that the server keeps.
 
+mod bounded;
 mod values;
 
 use super::answer::{Answer, Bounds, Column, collected, too_slow};
 use crate::tool::Failure;
-use futures::TryStreamExt;
+use bounded::{bounded, is_too_large};
+use futures::StreamExt;
 use mcp_system_config::Database;
 use mcp_system_kit::breaker::State;
 use mcp_system_kit::guarded::{Guarded, Trouble, Verdict};
 use serde_json::Value;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
-use sqlx::{Arguments, AssertSqlSafe, Column as _, Connection, Executor, PgPool, Row, TypeInfo};
+use sqlx::{Arguments, AssertSqlSafe, Column as _, Connection, Either, Executor, PgPool, Row, TypeInfo};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -195,10 +197,25 @@ async fn run(
         let arguments = arguments(parameters).map_err(Problem::Own)?;
         // Prepared statements are kept by their text alone, and the same one may come with other types.
         let types: Vec<&str> = parameters.iter().map(kind).collect();
+        let sql = if write { sql.to_owned() } else { bounded(sql, bounds.max_bytes) };
         let text = format!("{sql}\n/* {} */", types.join(", "));
         let query = sqlx::query_with(AssertSqlSafe(text), arguments);
-        let found = transaction.fetch_many(query).map_ok(|next| next.map_left(|done| done.rows_affected()));
-        collected(found, write, bounds, columns, sent, values).await?
+        let found = transaction.fetch_many(query).map(|next| match next {
+            Ok(Either::Left(done)) => Ok(Either::Left(done.rows_affected())),
+            Ok(Either::Right(row)) => Ok(Either::Right(Some(row))),
+            // A row that was not sent.
+            Err(error) if is_too_large(&error) => Ok(Either::Right(None)),
+            Err(error) => Err(error),
+        });
+        collected(
+            found,
+            write,
+            bounds,
+            |row: &Option<PgRow>| row.as_ref().map(columns).unwrap_or_default(),
+            |row: &Option<PgRow>| row.as_ref().map_or(usize::MAX, sent),
+            |row: &Option<PgRow>| row.as_ref().map(values).unwrap_or_default(),
+        )
+        .await?
     };
     if write {
         transaction.commit().await?;

@@ -71,6 +71,29 @@ pub(super) fn check_tokens(tokens: &[Token], dialect: Dialect, access: Access) -
     Ok(())
 }
 
+/// A reading statement of PostgreSQL as parentheses can hold it, to select from: without what stands behind its end.
+/// `EXPLAIN` and `SHOW` are none; nor is a text that closes what it did not open, which would mean something else there.
+pub fn as_table(text: &str) -> Option<&str> {
+    let tokens = scan(text, Dialect::Postgres, false).ok()?;
+    let last = tokens.iter().rposition(|token| token.kind != Kind::Sign(';'))?;
+    let tokens = &tokens[..=last];
+    let first = tokens.iter().find(|token| token.kind != Kind::Sign('('))?;
+    let Kind::Word(word) = &first.kind else { return None };
+    if !["select", "with", "values", "table"].contains(&word.as_str()) {
+        return None;
+    }
+    let mut open = 0_usize;
+    for token in tokens {
+        match token.kind {
+            Kind::Sign('(') => open += 1,
+            Kind::Sign(')') => open = open.checked_sub(1)?,
+            Kind::Sign(';') => return None,
+            _ => {}
+        }
+    }
+    (open == 0).then(|| &text[..tokens[last].end])
+}
+
 fn listed(words: &[&str]) -> String {
     words.join(", ").to_uppercase()
 }
@@ -172,6 +195,30 @@ fn forbidden(name: &str, called: bool, dialect: Dialect) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_statement_that_can_be_selected_from_is_a_table() {
+        for (text, table) in [
+            ("SELECT 1", "SELECT 1"),
+            ("-- why\n select ')' ; ; -- so", "-- why\n select ')'"),
+            ("(VALUES (1)) UNION (TABLE a) /* ( */;", "(VALUES (1)) UNION (TABLE a)"),
+            ("WITH a AS (SELECT $1) SELECT * FROM a", "WITH a AS (SELECT $1) SELECT * FROM a"),
+        ] {
+            assert_eq!(as_table(text), Some(table));
+        }
+        for text in [
+            "",
+            "SHOW server_version",
+            "EXPLAIN SELECT 1",
+            "DELETE FROM a",
+            "SELECT 1; SELECT 2",
+            "SELECT 1) AS a, (SELECT 2",
+            "(SELECT 1",
+            "SELECT 'a",
+        ] {
+            assert_eq!(as_table(text), None, "{text}");
+        }
+    }
 
     fn both(text: &str, access: Access) -> [Result<(), String>; 2] {
         [Dialect::Sqlite, Dialect::Postgres].map(|dialect| check(text, dialect, access))
