@@ -1,11 +1,14 @@
-//! A circuit breaker as a pure state machine: the clock is handed in, nothing is awaited, nothing is logged.
+//! A circuit breaker as a pure state machine: the clock is handed in, nothing is awaited, nothing is logged. [`Breaker`]
+//! is one that several tasks share, on the real clock, with its state in metrics and its changes in logs.
 //!
 //! Closed lets calls through and counts failures in a row. Open refuses them until a while has passed.
 //! Half-open lets one call through to see; its outcome closes or opens the breaker again.
 
+use crate::metrics::Metrics;
 use mcp_system_config::Resilience;
+use prometheus::IntGauge;
 use serde::Serialize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Whether calls are let through. Ordered from good to bad.
@@ -27,6 +30,15 @@ impl State {
             Self::Closed => "closed",
             Self::HalfOpen => "half-open",
             Self::Open => "open",
+        }
+    }
+
+    /// The number that metrics show.
+    const fn number(self) -> i64 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
         }
     }
 }
@@ -160,12 +172,32 @@ fn now() -> Instant {
 
 /// A [`Machine`] that several tasks share, on the real clock.
 #[derive(Debug)]
-pub struct Breaker(Mutex<Machine>);
+pub struct Breaker {
+    machine: Mutex<Machine>,
+    shown: OnceLock<Shown>,
+}
+
+/// Where people see a breaker.
+#[derive(Debug)]
+struct Shown {
+    dependency: String,
+    state: IntGauge,
+}
 
 impl Breaker {
-    /// A closed breaker.
+    /// A closed breaker, which is shown nowhere.
     pub const fn new(limits: Limits) -> Self {
-        Self(Mutex::new(Machine::new(limits)))
+        Self { machine: Mutex::new(Machine::new(limits)), shown: OnceLock::new() }
+    }
+
+    /// Shows its state in these measures and logs its changes from now on, under the dependency's name. The name is a
+    /// label: it must come from the settings. A breaker is shown once.
+    pub fn show(&self, dependency: &str, metrics: &Metrics) {
+        let shown = Shown { dependency: dependency.to_owned(), state: metrics.breaker(dependency) };
+        let machine = self.machine();
+        shown.state.set(machine.inner.state().number());
+        // An error says only that it is shown already.
+        let _ = self.shown.set(shown);
     }
 
     /// Puts other limits into force; what was counted so far stays counted.
@@ -175,7 +207,7 @@ impl Breaker {
 
     /// Whether a call may go through now; otherwise how long to wait.
     pub fn admit(&self) -> Result<(), Duration> {
-        self.machine().admit(now())
+        self.step("", Machine::admit)
     }
 
     /// For how long a call would not be let through now; none when it would be.
@@ -185,12 +217,17 @@ impl Breaker {
 
     /// Reports a call that was answered.
     pub fn succeed(&self) {
-        self.machine().succeed();
+        self.step("", |machine, _| machine.succeed());
     }
 
     /// Reports a call that was not answered.
     pub fn fail(&self) {
-        self.machine().fail(now());
+        self.fail_for("it did not answer");
+    }
+
+    /// Reports a call that was not answered, for this reason.
+    pub(crate) fn fail_for(&self, why: &str) {
+        self.step(why, Machine::fail);
     }
 
     /// What it would do with a call now.
@@ -198,18 +235,42 @@ impl Breaker {
         self.machine().state(now())
     }
 
-    /// Does one step, and tells the new state when that is another.
-    pub(crate) fn observed<T>(&self, step: impl FnOnce(&mut Machine, Instant) -> T) -> (T, Option<State>) {
+    /// Does one step, and tells of the new state when that is another.
+    pub(crate) fn step<T>(&self, why: &str, step: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let mut machine = self.machine();
         let before = machine.inner.state();
         let result = step(&mut machine, now());
         let after = machine.inner.state();
-        (result, (before != after).then_some(after))
+        let changed = self.shown.get().filter(|_| before != after);
+        if let Some(shown) = changed {
+            // Before anybody does the next step, so that what is shown is the last one.
+            shown.state.set(after.number());
+        }
+        drop(machine);
+        if let Some(shown) = changed {
+            shown.log(after, why);
+        }
+        result
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
         // The machine is whole after each step, so a panic elsewhere cannot have left it half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    fn log(&self, state: State, why: &str) {
+        let dependency = &*self.dependency;
+        match state {
+            State::Open => {
+                tracing::warn!(dependency, why, "its circuit breaker opened: it is left alone for a while");
+            }
+            State::HalfOpen => {
+                tracing::info!(dependency, "its circuit breaker lets one call through to see");
+            }
+            State::Closed => tracing::info!(dependency, "its circuit breaker closed: it works again"),
+        }
     }
 }
 
@@ -277,6 +338,23 @@ mod tests {
         assert_eq!((machine.state(later), machine.on_trial()), (State::HalfOpen, false));
         assert_eq!(machine.admit(later), Ok(()));
         assert!(machine.admit(later).is_err(), "one trial at a time");
+    }
+
+    #[test]
+    fn a_breaker_is_shown_in_metrics_from_when_it_should_be() {
+        let metrics = Metrics::new("demo");
+        let shows = |state: u8| {
+            let text = String::from_utf8(metrics.text()).expect("text");
+            let line = "mcp_demo_dependency_circuit_breaker_state{dependency=\"store\"}";
+            text.lines().any(|found| found == format!("{line} {state}"))
+        };
+        let breaker = Breaker::new(LIMITS);
+        (0..3).for_each(|_| breaker.fail());
+        assert!(!shows(0) && !shows(2));
+        breaker.show("store", &metrics);
+        assert!(shows(2), "it is open already");
+        breaker.succeed();
+        assert!(shows(0));
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 //!
 //! It must not know what is called: whoever calls judges the errors.
 
-use crate::breaker::{Breaker, Limits, Machine, State};
+use crate::breaker::{Breaker, Limits, State};
 use crate::metrics::{Calls, Metrics};
 use crate::retry::retry;
 use arc_swap::ArcSwap;
@@ -110,14 +110,14 @@ impl fmt::Debug for Guarded {
 impl Guarded {
     /// A guard that measures under this name. The name is a label: it must come from the settings, not from calls.
     pub fn new(name: &str, resilience: &Resilience, metrics: &Metrics) -> Self {
-        let guarded = Self {
+        let breaker = Breaker::new(Limits::from(resilience));
+        breaker.show(name, metrics);
+        Self {
             name: name.to_owned(),
-            breaker: Breaker::new(Limits::from(resilience)),
+            breaker,
             rules: ArcSwap::from_pointee(Rules::new(resilience, u32::MAX, None)),
             calls: metrics.calls(name),
-        };
-        guarded.calls.state(State::Closed);
-        guarded
+        }
     }
 
     /// A guard whose measures are shown nowhere, for who has no metrics at hand.
@@ -144,8 +144,7 @@ impl Guarded {
 
     /// The dependency was heard of by another way than a call: whatever was thought of it, it works.
     pub fn heard(&self) {
-        let change = self.breaker.observed(|machine, _| machine.succeed());
-        self.changed(change.1, "");
+        self.breaker.succeed();
     }
 
     /// Calls. The deadline holds for all tries and the pauses between them together. Before that a call waits for a
@@ -192,9 +191,7 @@ impl Guarded {
             return Err(Trouble::Exhausted { places: rules.places });
         };
         let end = Instant::now() + deadline;
-        let (admitted, change) =
-            self.breaker.observed(|machine, now| machine.admit(now).map(|()| machine.on_trial()));
-        self.changed(change, "");
+        let admitted = self.breaker.step("", |machine, now| machine.admit(now).map(|()| machine.on_trial()));
         let on_trial = match admitted {
             Ok(on_trial) => on_trial,
             Err(wait) => {
@@ -224,34 +221,14 @@ impl Guarded {
             }
             Ok(Err(error)) => {
                 measure.outcome = "failed";
-                self.failed(&error.to_string());
+                self.breaker.fail_for(&error.to_string());
                 Err(Trouble::Failed(error))
             }
             Err(_) => {
                 measure.outcome = "timeout";
-                self.failed("it gave no answer in time");
+                self.breaker.fail_for("it gave no answer in time");
                 Err(Trouble::Late { after: deadline })
             }
-        }
-    }
-
-    fn failed(&self, why: &str) {
-        let change = self.breaker.observed(Machine::fail);
-        self.changed(change.1, why);
-    }
-
-    fn changed(&self, change: Option<State>, why: &str) {
-        let Some(state) = change else { return };
-        self.calls.state(state);
-        let dependency = &*self.name;
-        match state {
-            State::Open => {
-                tracing::warn!(dependency, why, "its circuit breaker opened: it is left alone for a while");
-            }
-            State::HalfOpen => {
-                tracing::info!(dependency, "its circuit breaker lets one call through to see");
-            }
-            State::Closed => tracing::info!(dependency, "its circuit breaker closed: it works again"),
         }
     }
 }
@@ -262,7 +239,7 @@ struct Trial<'a>(&'a Breaker);
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         // After a report the breaker is open or closed, and this does nothing.
-        self.0.observed(|machine, _| machine.give_up());
+        self.0.step("", |machine, _| machine.give_up());
     }
 }
 

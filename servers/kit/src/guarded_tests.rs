@@ -159,7 +159,7 @@ async fn while_it_is_open_nobody_waits_for_a_place() {
     let next = async {
         tokio::task::yield_now().await;
         for _ in 0..3 {
-            guarded.failed("gone");
+            guarded.breaker.fail();
         }
         let asked = Instant::now();
         let refused = fail(&guarded, Verdict::Failed).await;

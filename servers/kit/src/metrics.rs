@@ -9,7 +9,7 @@ mod window;
 pub(crate) use calls::Calls;
 
 use crate::limits::Limits;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -200,6 +200,11 @@ impl Metrics {
     /// The measures of calls to one dependency.
     pub(crate) fn calls(&self, dependency: &str) -> Calls {
         self.0.calls.of(dependency)
+    }
+
+    /// The state of the breaker before one dependency.
+    pub(crate) fn breaker(&self, dependency: &str) -> IntGauge {
+        self.0.calls.breaker(dependency)
     }
 
     /// Shows no state of a dependency that is not called any more.

@@ -1,7 +1,6 @@
 //! Measures of calls to what a server depends on. The label is the dependency's name, which the settings bound.
 
 use super::BUCKETS;
-use crate::breaker::State;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use std::time::Instant;
 
@@ -51,6 +50,10 @@ impl Families {
         let _ = self.state.remove_label_values(&[dependency]);
     }
 
+    pub(super) fn breaker(&self, dependency: &str) -> IntGauge {
+        self.state.with_label_values(&[dependency])
+    }
+
     pub(super) fn of(&self, dependency: &str) -> Calls {
         Calls {
             in_flight: self.in_flight.with_label_values(&[dependency]),
@@ -69,15 +72,6 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn state(&self, state: State) {
-        let number = match state {
-            State::Closed => 0,
-            State::HalfOpen => 1,
-            State::Open => 2,
-        };
-        self.families.state.with_label_values(&[&*self.dependency]).set(number);
-    }
-
     pub(crate) fn repeated(&self, times: u32) {
         if times > 0 {
             self.families.repeated.with_label_values(&[&*self.dependency]).inc_by(times.into());
