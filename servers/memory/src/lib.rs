@@ -81,7 +81,11 @@ async fn serve_embedded(
             tracing::warn!("backups are taken in only while this server is stopped: {error:#}");
         })
         .ok();
-    run(settings, store, intake, Dependencies::default(), shutdown).await
+    run(settings, store, intake, Dependencies::default(), metrics(), shutdown).await
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(MemorySettings::KIND.name())
 }
 
 /// What the settings say of the embedded store.
@@ -100,10 +104,12 @@ async fn serve_from_postgres(
     database: &PostgresSettings,
     mut shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
-    let options = postgres::Options::of(database, &config.resilience, variable)?;
+    let metrics = metrics();
+    let options = postgres::Options::of(database, &config.resilience, variable, Some(&metrics))?;
     let Some(store) = opened(Box::pin(PostgresStore::open(&options)), &mut shutdown).await? else {
         return Ok(());
     };
+    store.show(&metrics);
     let dependencies = Dependencies::default();
     if let Some(weaviate) = options.weaviate.clone() {
         dependencies.insert("weaviate", Vectors(weaviate));
@@ -122,7 +128,7 @@ async fn serve_from_postgres(
             () = another_database => tracing::info!("the URL names another database: ending, to begin anew with it"),
         }
     });
-    run(settings, store, None, dependencies, shutdown).await
+    run(settings, store, None, dependencies, metrics, shutdown).await
 }
 
 /// The store, unless the server is to end before it is open: a database may be long in answering.
@@ -142,7 +148,7 @@ async fn opened<S>(
 /// Where the settings name none, or it cannot be used.
 pub async fn open_postgres(config: &ServerConfig<MemorySettings>) -> anyhow::Result<PostgresStore> {
     let database = config.settings.postgres.as_ref().context("the settings name no PostgreSQL database")?;
-    PostgresStore::open(&postgres::Options::of(database, &config.resilience, variable)?).await
+    PostgresStore::open(&postgres::Options::of(database, &config.resilience, variable, None)?).await
 }
 
 /// A variable of the environment that is set.
@@ -177,12 +183,12 @@ async fn run<S: Store>(
     store: S,
     intake: Option<UnixListener>,
     dependencies: Dependencies,
+    metrics: Metrics,
     shutdown: BoxFuture<'static, ()>,
 ) -> anyhow::Result<()> {
     let store = Arc::new(store);
     let config = settings.current();
     let engine = Arc::new(Engine::new(store.clone(), capacity(&config.settings)));
-    let metrics = Metrics::new(MemorySettings::KIND.name());
     engine.take_models(models(&config, Some(&metrics))?);
     settings.check(|config| models(config, None).map(drop));
     show(&dependencies, &engine);

@@ -33,6 +33,7 @@ use life::Lives;
 pub use login::Logins;
 use login::login;
 use mcp_system_config::{Pool, PostgresSettings, Resilience, WeaviateVectors};
+use mcp_system_kit::Metrics;
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_weaviate::Weaviate;
 use sqlx::PgConnection;
@@ -110,11 +111,13 @@ macro_rules! at {
 }
 
 impl Options {
-    /// As the settings say; `variable` looks up the environment, where a password may stand apart from the URL.
+    /// As the settings say; `variable` looks up the environment, where a password may stand apart from the URL. Calls to a
+    /// Weaviate are shown in these measures.
     pub fn of(
         settings: &PostgresSettings,
         resilience: &Resilience,
         variable: impl Fn(&str) -> Option<String>,
+        metrics: Option<&Metrics>,
     ) -> anyhow::Result<Self> {
         let url = match &settings.url_file {
             Some(file) => std::fs::read_to_string(file)
@@ -124,8 +127,12 @@ impl Options {
             })?,
         };
         let weaviate = settings.weaviate.as_ref().map(|weaviate| client(weaviate, resilience, &variable));
+        let weaviate = weaviate.transpose()?.map(|weaviate| match metrics {
+            Some(metrics) => weaviate.measured(resilience, metrics),
+            None => weaviate,
+        });
         Ok(Self {
-            weaviate: weaviate.transpose()?,
+            weaviate: weaviate.map(Arc::new),
             url: url.trim().to_owned(),
             password: variable("POSTGRES_PASSWORD"),
             pool: settings.pool.clone(),
@@ -140,7 +147,7 @@ fn client(
     settings: &WeaviateVectors,
     resilience: &Resilience,
     variable: &impl Fn(&str) -> Option<String>,
-) -> anyhow::Result<Arc<Weaviate>> {
+) -> anyhow::Result<Weaviate> {
     let connection = mcp_system_weaviate::Connection {
         url: settings.url.clone(),
         api_key: variable(&settings.api_key_env),
@@ -148,7 +155,7 @@ fn client(
         max_answer_bytes: MAX_WEAVIATE_ANSWER,
         resilience: resilience.clone(),
     };
-    Ok(Arc::new(Weaviate::new(&connection)?))
+    Ok(Weaviate::new(&connection)?)
 }
 
 /// An open store. Any number of them may share a database.
@@ -204,6 +211,11 @@ impl PostgresStore {
         let breaker = Breaker::new((&options.resilience).into());
         let access = Access::new(pool, lives, breaker, options.resilience.retry.clone());
         Ok(Self { access, elsewhere, telling, indexed: Mutex::default() })
+    }
+
+    /// Shows the state of the circuit breaker before the database in these measures from now on.
+    pub fn show(&self, metrics: &Metrics) {
+        self.access.show(metrics);
     }
 
     /// What logs this store in, which was opened with these options.

@@ -9,6 +9,7 @@ use super::turn::{Turn, Write};
 use crate::model::Scope;
 use crate::store::StoreError;
 use mcp_system_config::{Resilience, Retry};
+use mcp_system_kit::Metrics;
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_kit::retry::{retry, waits};
 use sqlx::pool::PoolConnection;
@@ -126,6 +127,11 @@ impl Access {
     /// The state of the circuit breaker before the database.
     pub(super) fn circuit_breaker(&self) -> State {
         self.breaker.state()
+    }
+
+    /// Shows that state in these measures from now on.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        self.breaker.show("store", metrics);
     }
 
     /// Tries to read; see [`Attempts`].

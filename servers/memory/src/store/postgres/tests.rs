@@ -276,6 +276,14 @@ async fn an_outage_is_told_and_ends_by_itself() {
         ..Resilience::default()
     };
     let store = PostgresStore::open(&options).await.expect("opens");
+    let metrics = Metrics::new("memory");
+    store.show(&metrics);
+    let shows = |state: u8| {
+        let gathered = metrics.registry().gather();
+        let text = prometheus::TextEncoder::new().encode_to_string(&gathered).expect("text");
+        text.contains(&format!("mcp_memory_dependency_circuit_breaker_state{{dependency=\"store\"}} {state}"))
+    };
+    assert!(shows(0), "it is closed");
     tokio::task::block_in_place(|| server.stop()).expect("stopped");
     let mut told = Vec::new();
     while store.circuit_breaker() != Some(State::Open) {
@@ -284,11 +292,13 @@ async fn an_outage_is_told_and_ends_by_itself() {
     assert!(told.iter().all(|error| matches!(error, StoreError::Unreachable(_))), "{told:?}");
     let refused = store.check().await.expect_err("left alone");
     assert!(matches!(refused, StoreError::LeftAlone { .. }), "{refused}");
+    assert!(shows(2), "it is open");
     tokio::task::block_in_place(|| server.start()).expect("started");
     while store.insert(&scope("a"), vec![memory(1, "x")]).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(store.size(&scope("a")).await.expect("counts"), 1);
+    assert!(shows(0), "it is closed again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,7 +307,7 @@ async fn the_url_comes_from_a_file_or_a_variable_and_the_password_may_stand_apar
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), format!("{}\n", server.url())).expect("written");
     let mut settings = PostgresSettings { url_file: Some(file.path().into()), ..PostgresSettings::default() };
-    let of = |settings: &PostgresSettings| Options::of(settings, &Resilience::default(), |_| None);
+    let of = |settings: &PostgresSettings| Options::of(settings, &Resilience::default(), |_| None, None);
     assert_eq!(of(&settings).expect("a URL").url, server.url());
     settings.url_file = None;
     let error = of(&settings).expect_err("not set").to_string();
