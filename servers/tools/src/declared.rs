@@ -5,10 +5,12 @@
 mod tests;
 
 use crate::databases::{Answer, Databases};
+use crate::guards;
 use crate::outbound::{self, Outbound};
 use crate::registry::{Registry, Run};
 use crate::stock::{Environment, Stock};
 use crate::tool::{Card, Effect, Failure};
+use mcp_system_kit::guarded::Guarded;
 use mcp_system_user_tools::sql::Statement;
 use mcp_system_user_tools::{Action, Declared, Finding};
 use schemars::JsonSchema;
@@ -87,7 +89,8 @@ fn add_one(
                 Action::Sql { .. } => return Ok(()),
             };
             let outbound = stock.clients.outbound(bounds, &format!("allowedHosts of {}", card.name))?;
-            let run = send(action, outbound, stock.environment.clone());
+            let guarded = stock.guards.of(&guards::user_tool(&card.name));
+            let run = send(action, outbound, guarded, stock.environment.clone());
             registry.add_declared::<Received>(card, tool.input_schema, run)
         }
     }
@@ -111,17 +114,18 @@ fn ask(databases: Arc<Databases>, database: String, statement: Statement) -> Run
     })
 }
 
-fn send(action: Action, outbound: Outbound, environment: Environment) -> Run {
+fn send(action: Action, outbound: Outbound, guarded: Arc<Guarded>, environment: Environment) -> Run {
     let action = Arc::new(action);
     Box::new(move |arguments, _| {
         let (action, outbound, environment) = (action.clone(), outbound.clone(), environment.clone());
+        let guarded = guarded.clone();
         Box::pin(async move {
             let none = Map::new();
             let arguments = arguments.as_object().unwrap_or(&none);
             let (request, _) = action
                 .request(arguments, &*environment)
                 .ok_or_else(|| Failure("this tool sends no request".into()))?;
-            let answer = outbound.exchange(request.map_err(Failure)?).await?;
+            let answer = outbound.exchange_behind(&guarded, request.map_err(Failure)?).await?;
             let received = received(&answer)?;
             serde_json::to_value(received).map_err(|error| Failure(error.to_string()))
         })

@@ -12,6 +12,14 @@ pub(crate) const AI: &str = "ai";
 pub(crate) const WEB_SEARCH: &str = "web_search";
 pub(crate) const CACHE: &str = "cache";
 
+/// All that tools of the settings send requests to, as health calls it.
+pub(crate) const USER_TOOLS: &str = "user_tools";
+
+/// The name of the guard before what a tool of the settings sends its requests to.
+pub(crate) fn user_tool(name: &str) -> String {
+    format!("{USER_TOOLS}/{name}")
+}
+
 /// The name of a database's guard.
 pub(crate) fn database(name: &str) -> String {
     format!("databases/{name}")

@@ -18,7 +18,7 @@ use mcp_system_config::{Resilience, ToolsSettings};
 use mcp_system_kit::breaker::State;
 use mcp_system_kit::guarded::Guarded;
 use mcp_system_kit::{Dependencies, Dependency, Metrics};
-use mcp_system_user_tools::{Compiled, Finding, Texts, compile};
+use mcp_system_user_tools::{Action, Compiled, Finding, Texts, compile};
 use prometheus::IntGaugeVec;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,8 @@ struct Held {
     findings: Vec<Finding>,
     /// Servers elsewhere that the settings name: their guards are all that is known of them.
     elsewhere: Vec<&'static str>,
+    /// The tools of the settings that send requests.
+    senders: Vec<String>,
 }
 
 impl Stock {
@@ -102,6 +104,8 @@ impl Stock {
         let mut registry = Registry::default();
         builtin::add(&mut registry, self, settings, &databases, files.as_ref(), web_search)?;
         let declared = tools.len();
+        let senders = tools.iter().filter(|tool| !matches!(tool.action, Action::Sql { .. }));
+        let mut senders: Vec<String> = senders.map(|tool| tool.name.clone()).collect();
         findings.extend(declared::add(&mut registry, self, tools, &databases));
         let refused = findings.iter().filter(|finding| finding.path.starts_with("userTools")).count();
         for finding in &findings {
@@ -118,20 +122,24 @@ impl Stock {
         ];
         let elsewhere: Vec<_> =
             elsewhere.into_iter().filter_map(|(name, named)| named.then_some(name)).collect();
-        let kept: Vec<String> =
-            databases.iter().map(|opened| guards::database(&opened.settings.name)).collect();
+        senders.retain(|name| registry.get(name).is_some());
+        let of_databases = databases.iter().map(|opened| guards::database(&opened.settings.name));
+        let of_tools = senders.iter().map(|name| guards::user_tool(name));
+        let kept: Vec<String> = of_databases.chain(of_tools).collect();
         self.guards.keep(|name| {
             name == guards::CACHE || elsewhere.contains(&name) || kept.iter().any(|kept| kept == name)
         });
         *self.lock() =
-            Held { databases, files, documents: Arc::new(documents), declared, findings, elsewhere };
+            Held { databases, files, documents: Arc::new(documents), declared, findings, elsewhere, senders };
         Ok(registry)
     }
 
     /// Has `/health` show what there is now.
     pub(crate) fn show(&self, dependencies: &Dependencies) {
         let parts = self.dependencies();
-        for name in [guards::AI, guards::CACHE, "databases", "settings", guards::WEB_SEARCH] {
+        for name in
+            [guards::AI, guards::CACHE, "databases", "settings", guards::USER_TOOLS, guards::WEB_SEARCH]
+        {
             if parts.iter().all(|(part, _)| *part != name) {
                 dependencies.remove(name);
             }
@@ -153,6 +161,10 @@ impl Stock {
             parts.push((guards::CACHE, part(Kind::Cache)));
         }
         parts.extend(held.elsewhere.iter().map(|name| (*name, part(Kind::Elsewhere(self.guards.of(name))))));
+        if !held.senders.is_empty() {
+            let guard = |name: &String| (name.clone(), self.guards.of(&guards::user_tool(name)));
+            parts.push((guards::USER_TOOLS, part(Kind::UserTools(held.senders.iter().map(guard).collect()))));
+        }
         if held.declared > 0 || !held.findings.is_empty() {
             parts.push(("settings", part(Kind::Settings)));
         }
@@ -171,16 +183,27 @@ enum Kind {
     Databases,
     /// It may cost something to ask, so only what came of calls tells how it is.
     Elsewhere(Arc<Guarded>),
+    /// The same, by the name of the tool that sends requests there.
+    UserTools(Vec<(String, Arc<Guarded>)>),
     Settings,
+}
+
+/// What is known of a server elsewhere.
+fn left_alone(guarded: &Guarded) -> Option<&'static str> {
+    let open = guarded.state() == State::Open;
+    open.then_some("it failed several times in a row and is left alone for a while")
 }
 
 impl Dependency for Part {
     async fn check(&self) -> Result<(), String> {
         let errors = match &self.kind {
-            Kind::Elsewhere(guarded) if guarded.state() == State::Open => {
-                return Err("it failed several times in a row and is left alone for a while".into());
+            Kind::Elsewhere(guarded) => left_alone(guarded).map(str::to_owned).into_iter().collect(),
+            Kind::UserTools(guards) => {
+                let told = |(name, guarded): &(String, Arc<Guarded>)| {
+                    left_alone(guarded).map(|what| format!("{name}: {what}"))
+                };
+                guards.iter().filter_map(told).collect()
             }
-            Kind::Elsewhere(_) => Vec::new(),
             Kind::Cache => return self.stock.store.check().await,
             Kind::Databases => {
                 let databases = self.stock.lock().databases.clone();
@@ -201,13 +224,14 @@ impl Dependency for Part {
                 databases.iter().filter_map(|database| database.circuit_breaker()).max()
             }
             Kind::Elsewhere(guarded) => Some(guarded.state()),
+            Kind::UserTools(guards) => guards.iter().map(|(_, guarded)| guarded.state()).max(),
             Kind::Settings => None,
         }
     }
 
     fn details(&self) -> Map<String, Value> {
         let mut details = Map::new();
-        match self.kind {
+        match &self.kind {
             Kind::Settings => {
                 let held = self.stock.lock();
                 details.insert("declared_tools".into(), held.declared.into());
@@ -225,6 +249,15 @@ impl Dependency for Part {
                         Some((opened.settings.name.clone(), opened.circuit_breaker()?.name().into()))
                     })
                     .collect();
+                if !states.is_empty() {
+                    details.insert("circuit_breakers".into(), states.into());
+                }
+            }
+            Kind::UserTools(guards) => {
+                // There may be hundreds: those that work need not be told.
+                let others = guards.iter().filter(|(_, guarded)| guarded.state() != State::Closed);
+                let states: Map<_, _> =
+                    others.map(|(name, guarded)| (name.clone(), guarded.state().name().into())).collect();
                 if !states.is_empty() {
                     details.insert("circuit_breakers".into(), states.into());
                 }

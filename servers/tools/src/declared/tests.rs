@@ -31,6 +31,7 @@ async fn serve() -> String {
         .route("/items", post(async |Json(body): Json<Value>| (StatusCode::CREATED, Json(body))))
         .route("/refused", get(async || (StatusCode::CONFLICT, "it is taken")))
         .route("/text", get(async || "plain"))
+        .route("/unable", get(async || (StatusCode::SERVICE_UNAVAILABLE, "not now")))
         .route(
             "/away/{port}",
             get(async |Path(port): Path<u16>| {
@@ -199,6 +200,36 @@ userTools:
     }
     let none = call(&registry, "orders", json!({"customer": "y"})).await.expect("read");
     assert_eq!(none["row_count"], 0);
+}
+
+#[tokio::test]
+async fn what_fails_again_and_again_is_left_alone_and_the_other_tools_work() {
+    use mcp_system_config::Resilience;
+    use mcp_system_kit::Dependency;
+    use mcp_system_kit::breaker::State;
+    let base = serve().await;
+    let (registry, stock, _) = registry(&format!(
+        "
+userTools:
+- {{name: text, description: x, http: {{url: '{base}/text'}}}}
+- {{name: unable, description: x, http: {{url: '{base}/unable'}}}}
+- {{name: refused, description: x, http: {{url: '{base}/refused'}}}}
+"
+    ));
+    stock.guards.set(&Resilience { failure_threshold: 2, ..Resilience::default() });
+    for expected in ["status 503: not now", "status 503: not now", "left alone"] {
+        let error = call(&registry, "unable", json!({})).await.expect_err(expected);
+        assert!(error.contains(expected), "{error}");
+        let error = call(&registry, "refused", json!({})).await.expect_err("it works, and says no");
+        assert!(error.contains("status 409"), "{error}");
+    }
+    assert!(call(&registry, "text", json!({})).await.is_ok());
+    let mut parts = stock.dependencies().into_iter();
+    let (_, health) = parts.find(|(name, _)| *name == guards::USER_TOOLS).expect("a part of health");
+    assert_eq!(health.circuit_breaker(), Some(State::Open));
+    assert_eq!(health.details()["circuit_breakers"], json!({"unable": "open"}));
+    let told = health.check().await.expect_err("one is left alone");
+    assert!(told.starts_with("unable: it failed"), "{told}");
 }
 
 #[tokio::test]
