@@ -18,7 +18,8 @@ pub struct Listen {
     pub allowed_hosts: Vec<String>,
     /// Web origins (`https://app.example.com:443`) that browsers may call from. Default none.
     pub allowed_origins: Vec<String>,
-    /// The largest request body, in bytes. Default 4 MiB.
+    /// The largest request body, in bytes. All together may take as much as 32 of these, and 16 MiB at the least; any
+    /// more are told to come back. Default 4 MiB.
     #[schemars(extend("x-mcp-reload" = true))]
     pub max_body_bytes: u32,
     /// The most requests to the MCP endpoint at one time; any more are told to come back. Default 1024.

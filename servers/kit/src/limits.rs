@@ -4,6 +4,11 @@ use mcp_system_config::Listen;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+/// Bodies that are being read or handled may together take as much memory as so many of the largest,
+const BODIES: usize = 32;
+/// or as this where it is more, since small ones come in great numbers.
+const LEAST_ROOM: usize = 16 << 20;
+
 /// The limits in force, and what counts towards them. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits(Arc<Inner>);
@@ -13,6 +18,8 @@ struct Inner {
     max_body_bytes: AtomicUsize,
     max_in_flight: AtomicU64,
     in_flight: AtomicU64,
+    /// Bytes of bodies that are held now.
+    held: AtomicUsize,
 }
 
 impl Limits {
@@ -21,6 +28,7 @@ impl Limits {
             max_body_bytes: AtomicUsize::new(0),
             max_in_flight: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
         }));
         limits.set(listen);
         limits
@@ -47,6 +55,16 @@ impl Limits {
         (before < self.max_in_flight()).then_some(place)
     }
 
+    /// Room for a body that comes piece by piece; it is free again when the guard goes.
+    pub(crate) fn room(&self) -> Room {
+        Room { limits: self.clone(), bytes: 0 }
+    }
+
+    /// The most bytes that all bodies together may take.
+    pub(crate) fn max_held_bytes(&self) -> usize {
+        self.max_body_bytes().saturating_mul(BODIES).max(LEAST_ROOM)
+    }
+
     /// Requests that are being served now.
     pub(crate) fn in_flight(&self) -> u64 {
         self.0.in_flight.load(Ordering::Relaxed)
@@ -60,6 +78,28 @@ pub(crate) struct InFlight(Limits);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What one body takes of the room for all.
+#[derive(Debug)]
+pub(crate) struct Room {
+    limits: Limits,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes so many bytes more; tells whether there was room for them.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        let before = self.limits.0.held.fetch_add(bytes, Ordering::AcqRel);
+        before.saturating_add(bytes) <= self.limits.max_held_bytes()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.limits.0.held.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -77,5 +117,17 @@ mod tests {
         assert!(limits.enter().is_some());
         drop(places);
         assert_eq!(limits.in_flight(), 0);
+    }
+
+    #[test]
+    fn bodies_share_a_room_and_give_it_back() {
+        let limits = Limits::new(&Listen { max_body_bytes: 1 << 20, ..Listen::default() });
+        let mut bodies: Vec<Room> = (0..32).map(|_| limits.room()).collect();
+        assert!(bodies.iter_mut().all(|body| body.grow(1 << 19) && body.grow(1 << 19)));
+        assert!(!limits.room().grow(1), "there is none left");
+        bodies.pop();
+        assert!(limits.room().grow(1 << 20), "one was given back, and so was what found no room");
+        let small = Limits::new(&Listen { max_body_bytes: 1000, ..Listen::default() });
+        assert!(small.room().grow(LEAST_ROOM) && !small.room().grow(LEAST_ROOM + 1));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::callers::{Access, Caller, Refusal};
 use crate::health::Health;
-use crate::limits::{InFlight, Limits};
+use crate::limits::{InFlight, Limits, Room};
 use crate::listener::Peer;
 use crate::mcp::Service;
 use crate::self_check::SelfCheck;
@@ -119,7 +119,7 @@ async fn served(shared: &Shared, request: Request, next: Next) -> Result<Respons
     }
     // A full server works: were its own question refused, it would be taken for a broken one.
     let place = if marked { None } else { Some(shared.limits.enter().ok_or_else(|| busy(&shared.limits))?) };
-    let body = read(&parts.headers, body, shared.limits.max_body_bytes()).await?;
+    let (body, _room) = read(&parts.headers, body, &shared.limits, marked).await?;
     let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
     Ok(held(rewritten(answer, &body).await, place).await)
 }
@@ -164,11 +164,23 @@ impl AsRef<[u8]> for Held {
 
 /// Too many requests are being served; this one has not been looked at.
 fn busy(limits: &Limits) -> Response {
-    let message = format!(
-        "this server is serving {} requests at a time already, which is its limit (listen.maxInFlight); nothing was \
-         done, so try again in a second",
+    come_back(&format!(
+        "this server is serving {} requests at a time already, which is its limit (listen.maxInFlight)",
         limits.max_in_flight()
-    );
+    ))
+}
+
+/// The bodies of other requests take all the memory there is for them.
+fn full(limits: &Limits) -> Response {
+    come_back(&format!(
+        "the bodies of the requests that this server is serving take {} bytes already, which is its limit (32 times \
+         listen.maxBodyBytes)",
+        limits.max_held_bytes()
+    ))
+}
+
+fn come_back(why: &str) -> Response {
+    let message = format!("{why}; nothing was done, so try again in a second");
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, -32603, &message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
@@ -209,8 +221,14 @@ fn parts_allowed(origin: Option<&HeaderValue>) -> HeaderMap {
     headers
 }
 
-/// The whole body, bounded in size and in time.
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Response> {
+/// The whole body, bounded in size and in time, with the room that it takes. The server's own question is always heard.
+async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limits: &Limits,
+    own: bool,
+) -> Result<(Bytes, Room), Response> {
+    let limit = limits.max_body_bytes();
     let too_large = || {
         let message = format!("the request's body is larger than {limit} bytes");
         error(StatusCode::PAYLOAD_TOO_LARGE, -32600, &message)
@@ -219,12 +237,23 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Re
     if told.is_some_and(|length: usize| length > limit) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(failure)) => Err(match std::error::Error::source(&failure) {
-            Some(source) if source.is::<http_body_util::LengthLimitError>() => too_large(),
-            _ => error(StatusCode::BAD_REQUEST, -32600, "the request's body broke off"),
-        }),
+    let whole = async {
+        let (mut bytes, mut room) = (Vec::<u8>::new(), limits.room());
+        while let Some(frame) = body.frame().await {
+            let broke_off = |_| error(StatusCode::BAD_REQUEST, -32600, "the request's body broke off");
+            let Ok(data) = frame.map_err(broke_off)?.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(too_large());
+            }
+            if !room.grow(data.len()) && !own {
+                return Err(full(limits));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok((Bytes::from(bytes), room))
+    };
+    match tokio::time::timeout(BODY_DEADLINE, whole).await {
+        Ok(read) => read,
         Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, -32600, "the request's body took too long")),
     }
 }

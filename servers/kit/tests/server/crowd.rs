@@ -192,6 +192,32 @@ async fn an_answer_keeps_its_place_until_its_client_has_read_it() {
 }
 
 #[tokio::test]
+async fn bodies_that_are_sent_at_the_same_time_take_no_more_memory_than_there_is_for_them() {
+    const LARGEST: usize = 1 << 20;
+    let mut config = settings();
+    config.listen.max_body_bytes = u32::try_from(LARGEST).expect("small");
+    let server = start(config, |server| server).await;
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: application/json, \
+         text/event-stream\r\ncontent-length: {LARGEST}\r\n\r\n"
+    );
+    // Each lacks a byte, so that it lies in memory until somebody gives up.
+    let unfinished = [head.as_bytes(), vec![b' '; LARGEST - 1].as_slice()].concat();
+    let mut streams = opened(server.url.trim_start_matches("http://"), 34).await;
+    for stream in &mut streams {
+        // Who is turned away may not get rid of it all.
+        let _ = stream.write_all(&unfinished).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(25);
+    while !server.metrics().await.contains("mcp_tools_http_rejected_total{code=\"503\"}") {
+        assert!(Instant::now() < deadline, "all of them lie in memory");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(streams);
+    answered(&server).await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_full_is_no_broken_one() {
     let mut config = settings();
     config.listen.max_in_flight = 1;
