@@ -22,6 +22,7 @@ use mcp_system_user_tools::{Action, Compiled, Finding, Texts, compile};
 use prometheus::IntGaugeVec;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How a variable of the environment is looked up.
 pub(crate) type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -188,6 +189,14 @@ enum Kind {
     Settings,
 }
 
+/// How long each database may take to answer: less than the kit gives all of them together, so that the one which is
+/// silent is told by its name.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+fn silent(database: &str) -> String {
+    format!("the database {database}: it did not answer within {} ms", PATIENCE.as_millis())
+}
+
 /// What is known of a server elsewhere.
 fn left_alone(guarded: &Guarded) -> Option<&'static str> {
     let open = guarded.state() == State::Open;
@@ -207,7 +216,10 @@ impl Dependency for Part {
             Kind::Cache => return self.stock.store.check().await,
             Kind::Databases => {
                 let databases = self.stock.lock().databases.clone();
-                let checks = databases.iter().map(|database| async { database.check().await.err() });
+                let checks = databases.iter().map(|database| async {
+                    let checked = tokio::time::timeout(PATIENCE, database.check()).await;
+                    checked.unwrap_or_else(|_| Err(silent(&database.settings.name))).err()
+                });
                 join_all(checks).await.into_iter().flatten().collect::<Vec<_>>()
             }
             Kind::Settings => self.stock.lock().findings.iter().map(ToString::to_string).collect(),

@@ -51,3 +51,19 @@ async fn each_dependency_that_fails_is_left_alone_and_shown() {
     assert_eq!(part(&stock, guards::AI).circuit_breaker(), Some(State::Open));
     assert!(stock.dependencies().iter().all(|(name, _)| *name != guards::WEB_SEARCH));
 }
+
+#[tokio::test]
+async fn a_database_that_is_silent_hides_no_other() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let settings = json!({"databases": [
+        {"name": "gone", "url": "sqlite:/nowhere/at/all.db"},
+        {"name": "silent", "url": format!("postgres://reader@{address}/shop")},
+    ]});
+    let settings: ToolsSettings = serde_json::from_value(settings).expect("settings");
+    let stock = Stock::new(&settings, &Metrics::new("tools")).expect("a stock");
+    stock.registry(&settings).expect("a registry");
+    let told = part(&stock, "databases").check().await.expect_err("neither answers");
+    assert!(told.contains("the database gone: unable to open"), "{told}");
+    assert!(told.contains("the database silent: it did not answer within 1500 ms"), "{told}");
+}
