@@ -19,8 +19,10 @@ use tower::Service;
 /// How long a connection may take for a request's headers, and lie idle between two requests. Longer than
 /// the 60 seconds of common proxies, so that they close first and no request meets a closing.
 const HEADERS_DEADLINE: Duration = Duration::from_secs(75);
-/// How long an answer may make no progress because its client does not read.
+/// How long an answer may wait for its client to read enough of it, or all: less than 5 KiB a second is as good as
+/// nothing.
 const READ_DEADLINE: Duration = Duration::from_mins(1);
+const READ_ENOUGH: usize = 256 << 10;
 /// A pause when no connection can be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -91,7 +93,7 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, metrics: Metr
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_DEADLINE)
-        .serve_connection(TokioIo::new(Impatient::new(stream, READ_DEADLINE)), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, READ_DEADLINE, READ_ENOUGH)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

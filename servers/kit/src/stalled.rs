@@ -1,4 +1,5 @@
-//! A connection whose other end does not read: given up, so that what it should read does not lie in memory for ever.
+//! A connection whose other end does not read, or hardly: given up, so that what it should read does not lie in memory
+//! for ever.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -7,29 +8,49 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails when a write makes no progress at all for `patience`.
+/// A stream that fails when, for `patience` from a write that could not go on, neither `enough` bytes are written nor all
+/// that there are.
 #[derive(Debug)]
 pub(crate) struct Impatient<S> {
     stream: S,
     patience: Duration,
-    /// Runs from when a write could not go on.
-    stalled: Option<Pin<Box<Sleep>>>,
+    enough: usize,
+    /// Runs from when a write could not go on, beside what was written since.
+    stalled: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S> Impatient<S> {
-    pub(crate) const fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub(crate) const fn new(stream: S, patience: Duration, enough: usize) -> Self {
+        Self { stream, patience, enough, stalled: None }
     }
 
-    fn checked<T>(&mut self, written: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+    fn written(&mut self, written: Poll<Result<usize>>, context: &mut Context<'_>) -> Poll<Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                let stalled = self.stalled.take().map(|(sleep, since)| (sleep, since.saturating_add(bytes)));
+                self.stalled = stalled.filter(|(_, since)| *since < self.enough);
+                written
+            }
+            Poll::Ready(Err(_)) => written,
+            Poll::Pending => self.waits(context).map(Err),
         }
+    }
+
+    /// All that there was is written, or not yet.
+    fn done(&mut self, done: Poll<Result<()>>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return done;
+        }
+        self.waits(context).map(Err)
+    }
+
+    /// Waits until there is no patience left.
+    fn waits(&mut self, context: &mut Context<'_>) -> Poll<Error> {
         let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let (stalled, _) = self.stalled.get_or_insert_with(|| (Box::pin(sleep(patience)), 0));
         ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the other end does not read")))
+        Poll::Ready(Error::new(ErrorKind::TimedOut, "the other end does not read"))
     }
 }
 
@@ -46,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.checked(written, context)
+        self.written(written, context)
     }
 
     fn poll_write_vectored(
@@ -55,7 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.checked(written, context)
+        self.written(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -64,12 +85,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.checked(flushed, context)
+        self.done(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.checked(shut, context)
+        self.done(shut, context)
     }
 }
 
@@ -82,7 +103,7 @@ mod tests {
     async fn a_reader_that_goes_on_is_waited_for_and_one_that_stops_is_not() {
         let patience = Duration::from_mins(1);
         let (server, mut client) = duplex(10);
-        let mut server = Impatient::new(server, patience);
+        let mut server = Impatient::new(server, patience, 10);
         let slow = async {
             for _ in 0..10 {
                 sleep(patience.saturating_sub(Duration::from_secs(1))).await;
@@ -93,5 +114,26 @@ mod tests {
         written.expect("slow, but it reads");
         let error = server.write_all(&[0; 100]).await.expect_err("it reads no more");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_a_little_now_and_then_is_not_waited_for() {
+        let patience = Duration::from_mins(1);
+        let (server, mut client) = duplex(10);
+        let mut server = Impatient::new(server, patience, 50);
+        let dripping = async {
+            while client.read_exact(&mut [0; 1]).await.is_ok() {
+                sleep(Duration::from_secs(2)).await;
+            }
+        };
+        let writing = async {
+            // What is written in time is forgiven, however little it is.
+            server.write_all(&[0; 30]).await.expect("written");
+            server.flush().await.expect("flushed");
+            let error = server.write_all(&[0; 100]).await.expect_err("it takes too long");
+            drop(server);
+            error.kind()
+        };
+        assert_eq!(tokio::join!(writing, dripping).0, ErrorKind::TimedOut);
     }
 }
