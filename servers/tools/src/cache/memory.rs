@@ -109,6 +109,8 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
 
     const TTL: Duration = Duration::from_secs(10);
 
@@ -170,5 +172,64 @@ mod tests {
             cache.delete(&number.to_string(), now);
         }
         assert_eq!((cache.len(), cache.bytes), (0, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Get(u8),
+        Set(u8, usize, u64),
+        Delete(u8),
+        Resize(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u8..6).prop_map(Step::Get),
+            (0u8..6, 0usize..400, 1u64..20).prop_map(|(key, length, ttl)| Step::Set(key, length, ttl)),
+            (0u8..6).prop_map(Step::Delete),
+            (1usize..6).prop_map(Step::Resize),
+            (0u64..15).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is done: the bounds hold, what is found is what was kept last under its key and has time left, and
+        /// what was kept just now is found.
+        #[test]
+        fn bounds_hold_and_nothing_stale_is_found(steps in prop::collection::vec(step(), 0..200)) {
+            let (mut cache, mut now, mut max_entries) = (Cache::new(4, 1000), Instant::now(), 4);
+            let mut kept: HashMap<u8, (String, Instant)> = HashMap::new();
+            for (place, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Wait(seconds) => now += Duration::from_secs(seconds),
+                    Step::Resize(most) => {
+                        max_entries = most;
+                        cache.resize(most);
+                    }
+                    Step::Delete(key) => {
+                        let was_there = kept.remove(&key).is_some_and(|(_, expires)| expires > now);
+                        prop_assert!(!cache.delete(&key.to_string(), now) || was_there);
+                    }
+                    Step::Get(key) => {
+                        if let Some(hit) = cache.get(&key.to_string(), now) {
+                            let alive = kept.get(&key).filter(|(_, expires)| *expires > now);
+                            let expected = alive
+                                .map(|(value, expires)| Hit { value: value.clone(), left: *expires - now });
+                            prop_assert_eq!(Some(hit), expected);
+                        }
+                    }
+                    Step::Set(key, length, ttl) => {
+                        let (value, ttl) = (format!("{place}{}", "x".repeat(length)), Duration::from_secs(ttl));
+                        cache.set(key.to_string(), value.clone(), ttl, now).expect("small enough");
+                        kept.insert(key, (value.clone(), now + ttl));
+                        prop_assert_eq!(cache.get(&key.to_string(), now), Some(Hit { value, left: ttl }));
+                    }
+                }
+                prop_assert!(cache.len() <= max_entries && cache.bytes <= 1000);
+                let weights = cache.entries.iter().map(|(key, entry)| weight(key, &entry.value));
+                prop_assert_eq!(cache.bytes, weights.sum::<usize>());
+            }
+        }
     }
 }
