@@ -28,6 +28,8 @@ pub(crate) struct Files {
     settings: FileSearchSettings,
     folder: PathBuf,
     state: Mutex<State>,
+    /// Held by the one who searches, from before it takes a thread.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -84,12 +86,28 @@ impl Files {
         }
         let state =
             State { index: Index::new(), files: BTreeMap::new(), next_key: 0, looked: None, left_out: 0 };
-        Some(Arc::new(Self { settings: settings.clone(), folder, state: Mutex::new(state) }))
+        let (state, turn) = (Mutex::new(state), Arc::default());
+        Some(Arc::new(Self { settings: settings.clone(), folder, state, turn }))
     }
 
-    /// Looks for changes when the last look is some time ago, then searches. It reads files: call it where it
-    /// may block.
-    pub(crate) fn search(&self, query: &str, below: &str, limit: usize) -> Result<Found, Failure> {
+    /// Searches, one caller after the other: many who wait for a folder to be read would otherwise hold all the threads
+    /// that may block, which others need to look up names and to read files.
+    pub(crate) async fn search_in_turn(
+        self: &Arc<Self>,
+        query: String,
+        below: String,
+        limit: usize,
+    ) -> Result<Found, Failure> {
+        let (files, turn) = (self.clone(), self.turn.clone().lock_owned().await);
+        let search = move || {
+            let _until_done = turn;
+            files.search(&query, &below, limit)
+        };
+        tokio::task::spawn_blocking(search).await.map_err(|error| Failure(error.to_string()))?
+    }
+
+    /// Looks for changes when the last look is some time ago, then searches.
+    fn search(&self, query: &str, below: &str, limit: usize) -> Result<Found, Failure> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Duration::from_secs(self.settings.refresh_seconds.into());
         if state.looked.is_none_or(|looked| looked.elapsed() >= fresh) {
@@ -353,6 +371,32 @@ mod tests {
             let found = files.search("zeppelin", "", 10).expect("searched");
             assert_eq!(found.left_out, 2);
             assert!(found.passages.iter().all(|(passage, _)| !passage.text.contains("zeppelin")));
+        }
+    }
+
+    #[test]
+    fn those_who_wait_for_their_turn_take_no_thread() {
+        let (_folder, files) = folder(|_| {});
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2).enable_time().build();
+        let runtime = runtime.expect("a runtime");
+        let held = files.state.lock().expect("not poisoned");
+        let searches = (0..9).map(|_| {
+            let files = files.clone();
+            runtime.spawn(async move { files.search_in_turn("cats".into(), String::new(), 1).await })
+        });
+        let searches: Vec<_> = searches.collect();
+        let other = runtime.block_on(async {
+            while files.turn.try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::timeout(Duration::from_secs(20), tokio::task::spawn_blocking(|| 7)).await
+        });
+        assert_eq!(other.expect("a thread is free").expect("it ran"), 7);
+        drop(held);
+        for search in searches {
+            let found = runtime.block_on(search).expect("ran").expect("searched");
+            assert_eq!(found.passages.len(), 1);
         }
     }
 

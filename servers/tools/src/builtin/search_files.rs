@@ -77,13 +77,9 @@ impl Tool for SearchFiles {
     }
 
     async fn execute(&self, input: Search, _: &Call) -> Result<Passages, Failure> {
-        let files = self.0.clone();
-        let search = move || {
-            let limit = input.limit.unwrap_or(DEFAULT_LIMIT) as usize;
-            files.search(&input.query, input.below.as_deref().unwrap_or_default(), limit)
-        };
-        let Found { passages, files, left_out } =
-            tokio::task::spawn_blocking(search).await.map_err(|error| Failure(error.to_string()))??;
+        let limit = input.limit.unwrap_or(DEFAULT_LIMIT) as usize;
+        let below = input.below.unwrap_or_default();
+        let Found { passages, files, left_out } = self.0.search_in_turn(input.query, below, limit).await?;
         let passages: Vec<Passage> = passages
             .into_iter()
             .map(|(passage, score)| Passage {
