@@ -16,7 +16,6 @@ use mcp_system_config::{Settings, WeaviateDirectSettings};
 use mcp_system_kit::breaker::State;
 use mcp_system_kit::{Dependency, Metrics, Reloaded, Server};
 use mcp_system_weaviate::{Connection, Weaviate};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,9 +62,5 @@ impl Dependency for Database {
 
     fn circuit_breaker(&self) -> Option<State> {
         Some(self.0.circuit_breaker())
-    }
-
-    fn details(&self) -> Map<String, Value> {
-        Map::new()
     }
 }

@@ -395,4 +395,15 @@ async fn a_wrong_key_is_told() {
     let stage = Stage::set("another").await;
     let error = stage.call("get_schema", json!({})).await.expect_err("refused");
     assert!(error.contains("refused the API key (401)"), "{error}");
+    let looking = async || loop {
+        let answer = reqwest::get(format!("{}/health", stage.url)).await.expect("answers");
+        let report: Value = answer.json().await.expect("JSON");
+        let weaviate = &report["dependencies"]["weaviate"];
+        if weaviate["status"] != "unknown" {
+            break weaviate["message"].as_str().unwrap_or_default().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let told = tokio::time::timeout(Duration::from_mins(1), looking()).await.expect("health is known");
+    assert!(told.contains("refused the API key (401)"), "{told}");
 }

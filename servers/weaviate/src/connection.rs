@@ -140,9 +140,15 @@ impl Weaviate {
         self.guarded.state()
     }
 
-    /// Whether it is ready for calls.
+    /// Whether it is ready for calls, and takes the key.
     pub async fn check(&self) -> Result<(), Error> {
-        self.bytes(Call::get(&[".well-known", "ready"])).await.map(drop)
+        self.bytes(Call::get(&[".well-known", "ready"])).await?;
+        // Anybody may ask that; this takes a key, though not each that it takes may see it.
+        match self.bytes(Call::get(&["meta"])).await {
+            Err(error @ Error::Refused { status: 401, .. }) => Err(error),
+            Err(error) if error.is_outage() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Its version and modules.

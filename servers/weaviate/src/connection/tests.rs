@@ -132,6 +132,20 @@ async fn what_is_too_large_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_database_that_does_not_take_the_key_is_of_no_use() {
+    const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+    const FORBIDDEN: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+    let (url, _) = server(&[OK, UNAUTHORIZED]).await;
+    let refused = client(&url, 5000).check().await;
+    assert!(matches!(refused, Err(Error::Refused { status: 401, .. })), "{refused:?}");
+    for answers in [&[OK, OK], &[OK, FORBIDDEN]] {
+        let (url, calls) = server(answers).await;
+        assert_eq!(client(&url, 5000).check().await, Ok(()));
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+}
+
+#[tokio::test]
 async fn nobody_there_is_told_with_the_url() {
     let error = client("http://127.0.0.1:9", 5000).check().await.unwrap_err().to_string();
     assert!(error.contains("http://127.0.0.1:9") && error.contains("refused"), "{error}");
