@@ -132,8 +132,7 @@ impl Opened {
         write: bool,
         bounds: Bounds,
     ) -> Result<Answer, Failure> {
-        // The database ends the statement itself; this is for one that does not answer any more.
-        let limit = Duration::from_secs(u64::from(bounds.seconds) + 2);
+        let limit = limit(bounds);
         match &self.engine {
             Engine::Sqlite(sqlite) => {
                 let run = sqlite.run(sql, parameters, write, bounds);
@@ -142,7 +141,11 @@ impl Opened {
             }
             Engine::Postgres(postgres) => postgres.run(sql, parameters, write, bounds, limit).await,
         }
-        .map_err(|failure| Failure(format!("the database {}: {}", self.settings.name, failure.0)))
+        .map_err(|failure| self.named(&failure))
+    }
+
+    fn named(&self, failure: &Failure) -> Failure {
+        Failure(format!("the database {}: {}", self.settings.name, failure.0))
     }
 
     /// The state of the breaker before it; a file has none.
@@ -155,7 +158,14 @@ impl Opened {
 
     /// Whether it answers.
     pub(crate) async fn check(&self) -> Result<(), String> {
-        self.query("SELECT 1", &[], None).await.map(drop).map_err(|failure| failure.0)
+        let checked = match &self.engine {
+            Engine::Sqlite(_) => self.query("SELECT 1", &[], None).await.map(drop),
+            Engine::Postgres(postgres) => {
+                let bounds = self.bounds(None);
+                postgres.check(bounds, limit(bounds)).await.map_err(|failure| self.named(&failure))
+            }
+        };
+        checked.map_err(|failure| failure.0)
     }
 
     /// Its tables and views, those of the database itself left out, and what kept further ones out.
@@ -188,6 +198,11 @@ impl Opened {
         let columns = self.query(columns, &parameters, None).await?;
         Ok([columns, self.query(indexes, &parameters, None).await?])
     }
+}
+
+/// How long a statement may take at all. The database ends it itself; this is for one that does not answer any more.
+fn limit(bounds: Bounds) -> Duration {
+    Duration::from_secs(u64::from(bounds.seconds) + 2)
 }
 
 impl Engine {

@@ -4,7 +4,7 @@ use crate::registry::Registry;
 use crate::stock::{Environment, Stock};
 use crate::tool::Call;
 use mcp_system_config::ToolsSettings;
-use mcp_system_kit::Metrics;
+use mcp_system_kit::{Dependency, Metrics};
 use mcp_system_tests::databases::{Database, postgres, redis, sql};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -44,11 +44,16 @@ fn shop() -> (Database, Value) {
 }
 
 fn registry(settings: Value) -> Registry {
+    stocked(settings).1
+}
+
+fn stocked(settings: Value) -> (Stock, Registry) {
     let settings: ToolsSettings = serde_json::from_value(settings).expect("settings");
     // `IS_x` holds x: a password that only the test knows.
     let environment: Environment = Arc::new(|name| name.strip_prefix("IS_").map(str::to_owned));
     let stock = Stock::with_environment(&settings, &Metrics::new("tools"), environment).expect("a stock");
-    stock.registry(&settings).expect("a registry")
+    let registry = stock.registry(&settings).expect("a registry");
+    (stock, registry)
 }
 
 async fn call_as(tenant: &str, registry: &Registry, tool: &str, arguments: Value) -> Result<Value, String> {
@@ -235,6 +240,18 @@ async fn a_database_with_no_connection_left_is_no_broken_one() {
         |part: &str| answers.iter().filter(|it| it.as_ref().is_err_and(|it| it.contains(part))).count();
     assert!(told("connections are in use") >= 5, "{answers:?}");
     query(&registry, "SELECT 1").await.expect("the breaker did not open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_busy_is_healthy() {
+    let (_database, shop) = shop();
+    let (stock, registry) = stocked(json!({"databases": [shop]}));
+    let (_, part) = stock.dependencies().pop().expect("the only one");
+    let slow = (0..2).map(|_| query(&registry, "SELECT count(*) FROM generate_series(1, 1000000000)"));
+    // They have both connections before it asks.
+    let (answers, checked) = tokio::join!(futures::future::join_all(slow), part.check());
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    assert_eq!(checked, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,7 +84,22 @@ impl Postgres {
         limit: Duration,
     ) -> Result<Answer, Failure> {
         let asked = || self.prepared(sql, parameters, write, bounds);
-        self.guarded.call(limit, Problem::verdict, asked).await.map_err(|trouble| match trouble {
+        let answer = self.guarded.call(limit, Problem::verdict, asked).await;
+        answer.map_err(|trouble| self.told(trouble, bounds))
+    }
+
+    /// Whether it answers. One that is busy with all the calls it takes does: were it silent, these would fail, and the
+    /// breaker would tell.
+    pub(super) async fn check(&self, bounds: Bounds, limit: Duration) -> Result<(), Failure> {
+        let asked = || self.prepared("SELECT 1", &[], false, bounds);
+        match self.guarded.call(limit, Problem::verdict, asked).await {
+            Ok(_) | Err(Trouble::Exhausted { .. }) => Ok(()),
+            Err(trouble) => Err(self.told(trouble, bounds)),
+        }
+    }
+
+    fn told(&self, trouble: Trouble<Problem>, bounds: Bounds) -> Failure {
+        match trouble {
             Trouble::Failed(Problem::Database(error)) => failed(error, bounds),
             Trouble::Failed(Problem::Own(failure)) => failure,
             Trouble::Late { .. } => too_slow(bounds.seconds),
@@ -95,7 +110,7 @@ impl Postgres {
                 ))
             }
             trouble => Failure(trouble.to_string()),
-        })
+        }
     }
 
     async fn prepared(
