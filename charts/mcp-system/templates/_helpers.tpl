@@ -1,11 +1,22 @@
+{{/* The name of all that the chart makes. */}}
 {{- define "mcp-system.name" -}}
-{{- if contains "mcp-system" .Release.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := .Values.nameOverride | default "mcp-system" -}}
+{{- if contains $name .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-mcp-system" .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
+{{- define "mcp-system.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "mcp-system.name" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* They never change, whatever the values say: a Deployment's selector cannot. */}}
 {{- define "mcp-system.selector" -}}
 app.kubernetes.io/name: mcp-system-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -18,6 +29,9 @@ app.kubernetes.io/part-of: mcp-system
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "mcp-system.image" -}}

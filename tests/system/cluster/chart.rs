@@ -5,16 +5,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use mcp_system_tests::laptop;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::files::printed;
-use super::site::{OPERATOR, OPERATOR_USER, Site, chart, eventually, on_site, system};
+use super::site::{OPERATOR, OPERATOR_USER, Site, chart, eventually, on_site, system, text};
 use crate::group::{Scenario, same};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("chart::an_upgrade_brings_its_crd", upgrade),
         Scenario::new("chart::an_operator_of_named_namespaces_leaves_the_others_alone", named_namespaces),
+        Scenario::new("chart::other_values_make_other_objects", other_values),
         Scenario::new("chart::who_sees_or_changes_a_namespace_does_so_with_its_systems", users),
     ]
 }
@@ -87,6 +88,90 @@ fn named_namespaces() -> Result<()> {
 fn ready_in(site: &Site, namespace: &str) -> Result<()> {
     let wait = ["wait", "--for=condition=Ready", "mcps/small", "--timeout=120s", "--namespace", namespace];
     site.kubectl(&wait).map(drop)
+}
+
+/// What a cluster may ask for that the defaults do not give: an OpenShift that chooses users itself, say.
+const OTHER_VALUES: &str = r#"
+fullnameOverride: other
+commonLabels: {team: red}
+crds: {install: false}
+serviceAccount: {create: false, name: theirs}
+strategy: {type: Recreate}
+deploymentAnnotations: {note: kept}
+extraArgs: ["--probe-interval=30"]
+extraEnv: [{name: HTTPS_PROXY, value: "http://proxy:3128"}]
+podSecurityContext: {runAsUser: null, runAsGroup: null}
+securityContext: {runAsNonRoot: true}
+volumes: [{name: scratch, emptyDir: {}}]
+volumeMounts: [{name: scratch, mountPath: /scratch}]
+metrics:
+  serviceMonitor:
+    enabled: true
+    scrapeTimeout: 5s
+    annotations: {note: kept}
+    relabelings: [{targetLabel: cluster, replacement: here}]
+    metricRelabelings: [{action: labeldrop, regex: endpoint}]
+"#;
+
+fn other_values() -> Result<()> {
+    on_site(|site| {
+        let items = rendered(site, OTHER_VALUES)?;
+        for item in &items {
+            same("a common label", &item["metadata"]["labels"]["team"], "red")?;
+            let name = text(&item["metadata"]["name"]);
+            ensure!(name.starts_with("other"), "{} is called {name}", item["kind"]);
+            ensure!(item["kind"] != "ServiceAccount", "the chart makes a service account all the same");
+            if let Some(subjects) = item.get("subjects") {
+                same("who gets the rights", &subjects[0]["name"], "theirs")?;
+            }
+        }
+        let of_kind = |kind: &str| {
+            let found = items.iter().find(|item| item["kind"] == kind);
+            found.with_context(|| format!("there is no {kind}"))
+        };
+
+        let deployment = of_kind("Deployment")?;
+        same("an annotation", &deployment["metadata"]["annotations"]["note"], "kept")?;
+        same("the strategy", &deployment["spec"]["strategy"], &json!({"type": "Recreate"}))?;
+        let template = &deployment["spec"]["template"];
+        same("a label of the pods", &template["metadata"]["labels"]["team"], "red")?;
+        let pod = &template["spec"];
+        same("the service account", &pod["serviceAccountName"], "theirs")?;
+        let user = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+        same("the pods' security", &pod["securityContext"], &user)?;
+        same("a volume", &pod["volumes"], &json!([{"name": "scratch", "emptyDir": {}}]))?;
+        let container = &pod["containers"][0];
+        let security = &container["securityContext"];
+        same("what is added to the container's security", &security["runAsNonRoot"], &true)?;
+        same("what stays of it", &security["readOnlyRootFilesystem"], &true)?;
+        let mounts = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+        same("where the volume is mounted", &container["volumeMounts"], &mounts)?;
+        let last = |list: &Value| list.as_array().and_then(|list| list.last()).cloned().unwrap_or_default();
+        same("the last argument", &last(&container["args"]), "--probe-interval=30")?;
+        same("the last variable", &last(&container["env"])["name"], "HTTPS_PROXY")?;
+
+        let monitor = of_kind("ServiceMonitor")?;
+        same("an annotation of the monitor", &monitor["metadata"]["annotations"]["note"], "kept")?;
+        let endpoint = &monitor["spec"]["endpoints"][0];
+        same("its patience", &endpoint["scrapeTimeout"], "5s")?;
+        same("what it does to targets", &endpoint["relabelings"][0]["targetLabel"], "cluster")?;
+        same("what it does to samples", &endpoint["metricRelabelings"][0]["action"], "labeldrop")
+    })
+}
+
+/// What the chart makes of these values, as the API server would store it.
+fn rendered(site: &Site, values: &str) -> Result<Vec<Value>> {
+    let folder = tempfile::tempdir().context("no folder for values")?;
+    let file = folder.path().join("values.yaml");
+    fs::write(&file, values).context("cannot write values")?;
+    let (chart, file) = (chart().display().to_string(), file.display().to_string());
+    let template =
+        ["template", OPERATOR, &chart, "--namespace", OPERATOR, "--kube-version=1.33.0", "--values", &file];
+    let manifest = site.cluster.helm(&template)?;
+    let apply = ["apply", "--dry-run=server", "--output=json", "--filename=-"];
+    let list = site.cluster.kubectl_with_input(&apply, &manifest)?;
+    let list: Value = serde_json::from_str(&list).context("kubectl gave no JSON")?;
+    list["items"].as_array().cloned().context("the chart makes less than two objects")
 }
 
 fn users() -> Result<()> {
