@@ -96,6 +96,7 @@ fullnameOverride: other
 commonLabels: {team: red}
 crds: {install: false}
 serviceAccount: {create: false, name: theirs}
+namespaces: [default, kube-system]
 strategy: {type: Recreate}
 deploymentAnnotations: {note: kept}
 extraArgs: ["--probe-interval=30"]
@@ -111,6 +112,15 @@ metrics:
     annotations: {note: kept}
     relabelings: [{targetLabel: cluster, replacement: here}]
     metricRelabelings: [{action: labeldrop, regex: endpoint}]
+  dashboards:
+    enabled: true
+    namespace: default
+    labels: {grafana_dashboard: null, shown: here}
+  prometheusRule:
+    enabled: true
+    labels: {release: monitoring}
+    additionalRuleLabels: {severity: page, team: red}
+    additionalRuleAnnotations: {runbook_url: 'https://example.com'}
 "#;
 
 fn other_values() -> Result<()> {
@@ -155,7 +165,23 @@ fn other_values() -> Result<()> {
         let endpoint = &monitor["spec"]["endpoints"][0];
         same("its patience", &endpoint["scrapeTimeout"], "5s")?;
         same("what it does to targets", &endpoint["relabelings"][0]["targetLabel"], "cluster")?;
-        same("what it does to samples", &endpoint["metricRelabelings"][0]["action"], "labeldrop")
+        same("what it does to samples", &endpoint["metricRelabelings"][0]["action"], "labeldrop")?;
+
+        let map = of_kind("ConfigMap")?;
+        same("where a dashboard is", &map["metadata"]["namespace"], "default")?;
+        same("how it is found", &map["metadata"]["labels"]["shown"], "here")?;
+        same("how it is not", &map["metadata"]["labels"]["grafana_dashboard"], &Value::Null)?;
+        let rule = of_kind("PrometheusRule")?;
+        same("a label of the rules", &rule["metadata"]["labels"]["release"], "monitoring")?;
+        let (operator, servers) = (&rule["spec"]["groups"][0], &rule["spec"]["groups"][1]);
+        let alert = &operator["rules"][0];
+        let expected = r#"absent(mcp_operator_leader{namespace="mcp-system", service="other"})"#;
+        same("what an alert looks at", &alert["expr"], expected)?;
+        same("its labels", &alert["labels"], &json!({"severity": "page", "team": "red"}))?;
+        same("an annotation of it", &alert["annotations"]["runbook_url"], "https://example.com")?;
+        let at = text(&servers["rules"][0]["expr"]);
+        ensure!(at.contains(r#"{namespace=~"default|kube-system"}"#), "others are looked at: {at}");
+        Ok(())
     })
 }
 

@@ -5,9 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::site::{OPERATOR, Site, eventually, on_any_site, on_site, system};
+use super::site::{OPERATOR, Site, eventually, on_any_site, on_site, system, text};
 use super::system::MINIMAL;
 use crate::group::{Scenario, same};
+
+/// The alert rules before the chart fills in its labels.
+const ALERTS: &str = include_str!("../../../charts/mcp-system/files/alerts.yaml");
 
 /// What begins without Prometheus, and so comes before all others.
 pub(super) fn first_scenarios() -> Vec<Scenario> {
@@ -18,6 +21,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("monitoring::prometheus_answers_for_every_server", answers_for_every_server),
         Scenario::new("monitoring::prometheus_answers_for_the_operator", answers_for_the_operator),
+        Scenario::new("monitoring::alert_rules_are_loaded_and_miss_what_is_not_there", alerts),
+        Scenario::new("monitoring::dashboards_ask_what_prometheus_can_answer", dashboards),
         Scenario::new("monitoring::off_means_off", off),
     ]
 }
@@ -57,16 +62,25 @@ fn later() -> Result<()> {
     })
 }
 
-fn query(site: &Site, expression: &str) -> Result<Vec<Value>> {
-    let output = Command::new("curl")
-        .args(["--silent", "--fail", "--get", "--data-urlencode", &format!("query={expression}")])
-        .arg(format!("{}/api/v1/query", site.prometheus()?))
-        .output()
-        .context("curl is missing: install it")?;
+/// Asks the HTTP API of Prometheus.
+fn api(site: &Site, path: &str, parameters: &[&str]) -> Result<Value> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--get"]);
+    for parameter in parameters {
+        curl.args(["--data-urlencode", *parameter]);
+    }
+    curl.arg(format!("{}/api/v1/{path}", site.prometheus()?));
+    let output = curl.output().context("curl is missing: install it")?;
     ensure!(output.status.success(), "Prometheus does not answer: {output:?}");
-    let answer: Value = serde_json::from_slice(&output.stdout).context("Prometheus gave no JSON")?;
-    same("the query", &answer["status"], "success")?;
-    Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
+    let mut answer: Value = serde_json::from_slice(&output.stdout).context("Prometheus gave no JSON")?;
+    same("the answer", &answer["status"], "success")?;
+    Ok(answer["data"].take())
+}
+
+fn query(site: &Site, expression: &str) -> Result<Vec<Value>> {
+    let data = api(site, "query", &[&format!("query={expression}")])
+        .with_context(|| format!("the expression was {expression}"))?;
+    Ok(data["result"].as_array().cloned().unwrap_or_default())
 }
 
 /// Each of the names that dashboards rely on, for each server.
@@ -123,5 +137,113 @@ fn off() -> Result<()> {
             })?;
         }
         site.delete(&["watched"])
+    })
+}
+
+/// The alert rules of the chart, as Prometheus has them.
+fn rules(site: &Site) -> Result<Vec<Value>> {
+    let data = api(site, "rules", &["type=alert"])?;
+    let groups = data["groups"].as_array().into_iter().flatten();
+    let ours = groups.filter(|group| text(&group["name"]).starts_with("mcp-system-"));
+    Ok(ours.flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect())
+}
+
+/// Whether Prometheus evaluates an alert and sees no reason for it.
+fn is_quiet(rules: &[Value], alert: &str) -> bool {
+    rules.iter().any(|rule| rule["name"] == alert && rule["state"] == "inactive")
+}
+
+fn alerts() -> Result<()> {
+    let mut expected: Vec<&str> =
+        ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    expected.sort_unstable();
+    on_site(|site| {
+        let loaded = eventually("Prometheus has evaluated the alert rules", || {
+            let rules = rules(site)?;
+            let wrong = rules.iter().find(|rule| rule["health"] == "err");
+            ensure!(wrong.is_none(), "an alert rule cannot be evaluated: {wrong:?}");
+            let evaluated = rules.iter().all(|rule| rule["health"] == "ok");
+            Ok((evaluated && rules.len() >= expected.len()).then_some(rules))
+        })?;
+        let mut names: Vec<&str> = loaded.iter().map(|rule| text(&rule["name"])).collect();
+        names.sort_unstable();
+        same("the alerts", &names, &expected)?;
+
+        // They know the operator by its labels: one that is there is not missed.
+        eventually("the operator is not missed", || {
+            let rules = rules(site)?;
+            let quiet = is_quiet(&rules, "McpOperatorDown") && is_quiet(&rules, "McpOperatorHasNoLeader");
+            Ok(quiet.then_some(()))
+        })?;
+
+        // And what is not there is.
+        let nowhere = "extraServers: [{name: nowhere, url: 'http://nowhere.default.svc:8000/mcp'}]";
+        let spec =
+            format!("{{monitoring: {{interval: 1s}}, servers: {{memory: {{enabled: false}}}}, {nowhere}}}");
+        site.apply(&system("lonely", &spec))?;
+        let alert = eventually("the server that is not there is missed", || {
+            let rules = rules(site)?;
+            let down = rules.iter().find(|rule| rule["name"] == "McpBackendDown");
+            let mut alerts = down.and_then(|rule| rule["alerts"].as_array()).into_iter().flatten();
+            Ok(alerts.find(|alert| alert["labels"]["service"] == "lonely-orchestrator").cloned())
+        })?;
+        same("the backend", &alert["labels"]["backend"], "nowhere")?;
+        same("the severity", &alert["labels"]["severity"], "warning")?;
+        let summary = "The server nowhere does not answer the orchestrator.";
+        same("what is said", &alert["annotations"]["summary"], summary)?;
+        site.delete(&["lonely"])
+    })
+}
+
+/// The dashboards, the namespaces that they are to look at, and panels that show something of a system that is ready.
+const DASHBOARDS: [(&str, &str, &[&str]); 2] = [
+    (
+        "mcp-system-operator.json",
+        OPERATOR,
+        &["Operators that lead", "Operators", "Systems", "Looks", "Time of a look", "Leader", "Memory"],
+    ),
+    (
+        "mcp-system-servers.json",
+        "default",
+        &["Pods", "Servers behind the orchestrator", "Settings", "Requests", "Memory", "Processor"],
+    ),
+];
+
+/// Every query of every panel, as Grafana would send it.
+fn dashboards() -> Result<()> {
+    on_site(|site| {
+        site.apply(&MINIMAL.replace("spec: {}", "spec: {monitoring: {interval: 1s}}"))?;
+        site.ready("minimal")?;
+        let maps = site.get(&["configmaps", "--namespace", OPERATOR, "--selector=grafana_dashboard=1"])?;
+        for (file, namespace, shown) in DASHBOARDS {
+            let mut texts = maps["items"].as_array().into_iter().flatten().map(|map| &map["data"][file]);
+            let dashboard =
+                texts.find_map(Value::as_str).with_context(|| format!("no ConfigMap brings {file}"))?;
+            let dashboard: Value =
+                serde_json::from_str(dashboard).with_context(|| format!("{file} is no JSON"))?;
+            let panels = dashboard["panels"].as_array().cloned().unwrap_or_default();
+            let titles: Vec<&str> = panels.iter().map(|panel| text(&panel["title"])).collect();
+            for title in shown {
+                ensure!(titles.contains(title), "{file} has no panel {title}, but {titles:?}");
+            }
+            for panel in &panels {
+                let title = text(&panel["title"]);
+                for target in panel["targets"].as_array().into_iter().flatten() {
+                    let expression = text(&target["expr"])
+                        .replace("$__rate_interval", "5m")
+                        .replace("$namespace", namespace)
+                        .replace("$service", OPERATOR)
+                        .replace("$system", "minimal");
+                    if shown.contains(&title) {
+                        eventually(&format!("{title} shows something"), || {
+                            Ok((!query(site, &expression)?.is_empty()).then_some(()))
+                        })?;
+                    } else {
+                        query(site, &expression)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     })
 }

@@ -22,6 +22,11 @@ pub(super) const OPERATOR: &str = "mcp-system";
 pub(super) const OPERATOR_USER: &str = "system:serviceaccount:mcp-system:mcp-system";
 /// The image that is built from this repository.
 const IMAGE: (&str, &str) = ("mcp-system", "test");
+/// What the chart leaves out where it is not asked for it.
+const ALL_OF_THE_CHART: &str = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,\
+    metrics.dashboards.enabled=true,podDisruptionBudget.enabled=true";
+/// What of that needs the Prometheus Operator.
+const WITHOUT_PROMETHEUS: &str = "metrics.serviceMonitor.enabled=false,metrics.prometheusRule.enabled=false";
 /// How long anything may take that does not say otherwise.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -74,7 +79,7 @@ impl Site {
             "sh".into(),
         ]);
         let site = Self { cluster, clients, prometheus: OnceCell::new(), _files: files };
-        site.install_operator(&chart(), &["metrics.serviceMonitor.enabled=false"])?;
+        site.install_operator(&chart(), &[WITHOUT_PROMETHEUS])?;
         Ok(site)
     }
 
@@ -85,7 +90,7 @@ impl Site {
         let image = format!("image.repository={repository},image.tag={tag},replicas=2");
         let mut arguments = vec!["upgrade", "--install", OPERATOR, chart, "--create-namespace"];
         arguments.extend(["--namespace", OPERATOR, "--wait", "--timeout", "120s", "--set", &image, "--set"]);
-        arguments.push("metrics.serviceMonitor.enabled=true,podDisruptionBudget.enabled=true");
+        arguments.push(ALL_OF_THE_CHART);
         arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
         self.cluster.helm(&arguments).map(drop)
     }
