@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use mcp_system_tests::clients::{Era, Sdk, Step};
 use serde_json::Value;
 
 use super::site::{OPERATOR, Site, eventually, on_any_site, on_site, system, text};
@@ -87,7 +88,10 @@ fn query(site: &Site, expression: &str) -> Result<Vec<Value>> {
 fn answers_for_every_server() -> Result<()> {
     on_site(|site| {
         site.apply(&MINIMAL.replace("spec: {}", "spec: {monitoring: {interval: 1s}}"))?;
-        site.ready("minimal")?;
+        let object = site.ready("minimal")?;
+        // The orchestrator asks the others; nobody asks it unless a client does.
+        let url = text(&object["status"]["url"]);
+        site.clients.run(Sdk::Python, Era::Modern, url, &[Step::list_tools("tools")])?;
         for server in ["orchestrator", "memory", "tools"] {
             for metric in [
                 "requests_total",
