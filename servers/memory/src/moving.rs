@@ -196,6 +196,7 @@ mod tests {
             password: None,
             pool: Pool { min_size: 1, max_size: 6 },
             patience: Duration::from_mins(1),
+            deadline: Duration::from_mins(1),
             resilience: Resilience::default(),
             weaviate: None,
         };

@@ -1,6 +1,6 @@
 //! A port of loopback that leads to a server, and whose connections can be cut.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -31,8 +31,17 @@ struct Shared {
     /// Whether connections are refused.
     is_cut: AtomicBool,
     ended: AtomicBool,
-    /// The clients' ends of those that are open, or were.
-    open: Mutex<Vec<TcpStream>>,
+    /// Those that are open, or were.
+    open: Mutex<Vec<Open>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Open {
+    /// The client's end.
+    client: TcpStream,
+    /// Whether nothing passes any more, though nobody ended it.
+    is_silent: Arc<AtomicBool>,
 }
 
 impl Relay {
@@ -91,8 +100,16 @@ impl Relay {
 
     /// Cuts every connection; new ones are let through.
     pub fn cut_open(&self) {
-        for stream in self.shared.open().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for open in self.shared.open().drain(..) {
+            let _ = open.client.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Has nothing pass any more on the connections that are open, and ends none, as when a machine has lost its power. New
+    /// ones are let through.
+    pub fn silence_open(&self) {
+        for open in self.shared.open().iter() {
+            open.is_silent.store(true, Ordering::SeqCst);
         }
     }
 
@@ -112,7 +129,7 @@ impl Drop for Relay {
 }
 
 impl Shared {
-    fn open(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+    fn open(&self) -> std::sync::MutexGuard<'_, Vec<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -164,6 +181,7 @@ fn pass_both<S: Read + Write + Send + 'static>(
     shut: fn(&S) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let (mut reads, mut writes) = (client.try_clone()?, client.try_clone()?);
+    let is_silent = Arc::new(AtomicBool::default());
     {
         // Under the lock: whoever cuts sees this connection, or this sees the cut.
         let mut open = shared.open();
@@ -171,16 +189,33 @@ fn pass_both<S: Read + Write + Send + 'static>(
             let _ = shut(&to);
             return client.shutdown(Shutdown::Both);
         }
-        open.push(client);
+        open.push(Open { client, is_silent: is_silent.clone() });
     }
+    let silent = is_silent.clone();
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut reads, &mut to);
+        let _ = pass(&mut reads, &mut to, &silent);
         let _ = shut(&to);
     });
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from, &mut writes);
+        let _ = pass(&mut from, &mut writes, &is_silent);
         let _ = writes.shutdown(Shutdown::Both);
         let _ = shut(&from);
     });
     Ok(())
+}
+
+/// Passes on what comes until nothing does; once the connection is silent, nothing arrives.
+fn pass(from: &mut impl Read, to: &mut impl Write, is_silent: &AtomicBool) -> std::io::Result<()> {
+    let mut bytes = [0; 8 << 10];
+    loop {
+        let count = match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if !is_silent.load(Ordering::SeqCst) {
+            to.write_all(&bytes[..count])?;
+        }
+    }
 }

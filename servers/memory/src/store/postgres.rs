@@ -51,6 +51,9 @@ pub use migrate::{PRESENT, migrate};
 const WEAVIATE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_WEAVIATE_ANSWER: usize = 8 << 20;
 
+/// How long one try of a call may take once it has a connection: far more than it takes where the database works.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// How long closing the connections may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -65,6 +68,8 @@ pub struct Options {
     pub pool: Pool,
     /// How long a call waits for one of them, and for a database that is not there.
     pub patience: Duration,
+    /// How long one try of a call may take once it has a connection; then that counts as lost.
+    pub deadline: Duration,
     /// Breaker and repetition.
     pub resilience: Resilience,
     /// What is to index the vectors instead of the database.
@@ -85,9 +90,13 @@ macro_rules! reading {
         let mut attempts = $store.access.attempts();
         loop {
             let outcome = async {
-                let mut pooled = attempts.connection().await?;
-                let $connection: &mut PgConnection = &mut pooled;
-                Ok::<_, Trouble>($reading)
+                let mut lent = attempts.connection().await?;
+                let read = $store.access.in_time(async {
+                    let $connection: &mut PgConnection = &mut lent;
+                    Ok::<_, Trouble>($reading)
+                });
+                let read = read.await;
+                lent.settle(read)
             };
             let outcome = outcome.await;
             if let ControlFlow::Break(result) = attempts.judge(outcome).await {
@@ -137,6 +146,7 @@ impl Options {
             password: variable("POSTGRES_PASSWORD"),
             pool: settings.pool.clone(),
             patience: Duration::from_secs(settings.acquire_timeout_seconds.into()),
+            deadline: DEADLINE,
             resilience: resilience.clone(),
         })
     }
@@ -209,7 +219,8 @@ impl PostgresStore {
             AbortOnDropHandle::new(tokio::spawn(async move { elsewhere.tell(pool).await }))
         });
         let breaker = Breaker::new((&options.resilience).into());
-        let access = Access::new(pool, lives, breaker, options.resilience.retry.clone());
+        let retry = options.resilience.retry.clone();
+        let access = Access::new(pool, lives, breaker, retry, options.deadline);
         Ok(Self { access, elsewhere, telling, indexed: Mutex::default() })
     }
 
@@ -272,7 +283,10 @@ impl PostgresStore {
         if known(&self.indexed) {
             return Ok(());
         }
-        reading!(self, connection => search::ensure_index(connection, model, length).await?)?;
+        // Over vectors that are there already it may take minutes, so there is no deadline.
+        let mut lent = self.access.connection().await?;
+        let made = search::ensure_index(&mut lent, model, length).await.map_err(Trouble::from);
+        lent.settle(made)?;
         self.indexed.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! A read, and a transaction that certainly was not committed, is tried again. When the connection is lost while a
 //! commit is under way, the database itself is asked what became of the transaction: only then it is acknowledged
-//! or tried again.
+//! or tried again. A connection is lost, too, where nothing is answered in time: a machine that lost its power says no
+//! farewell, and by itself TCP waits for it for a quarter of an hour.
 
 use super::life::{LIFE, Lives};
 use super::turn::{Turn, Write};
@@ -13,8 +14,9 @@ use mcp_system_kit::Metrics;
 use mcp_system_kit::breaker::{Breaker, State};
 use mcp_system_kit::retry::{retry, waits};
 use sqlx::pool::PoolConnection;
-use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres};
-use std::ops::ControlFlow;
+use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
+use std::io::ErrorKind;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,6 +27,56 @@ pub(super) struct Access {
     pub(super) lives: Arc<Lives>,
     breaker: Breaker,
     retry: RwLock<Retry>,
+    /// What one try may take.
+    deadline: Duration,
+}
+
+/// A connection of the pool, in use. It goes back where the database has answered on it; otherwise, and where nobody waits for
+/// the answer any more, it is closed: the pool would wait for that, with the connection's place taken, even where it leads nowhere.
+pub(super) struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    /// Ends the use of it, of which this came.
+    pub(super) fn settle<T>(mut self, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
+        if !outcome.as_ref().is_err_and(Trouble::is_outage) {
+            // Dropped by itself, it goes back.
+            drop(self.0.take());
+        }
+        outcome
+    }
+}
+
+impl Deref for Lent {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.0.as_deref().expect("it is there until it is settled")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.as_deref_mut().expect("it is there until it is settled")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// A transaction that only has to be committed, its number, and the life of the server that gave it.
+type Prepared<'a> = (Transaction<'a, Postgres>, Option<String>, String);
+
+/// A write whose connection was lost while it was being committed.
+struct Limbo<T> {
+    written: T,
+    id: Option<String>,
+    life: String,
+    error: sqlx::Error,
 }
 
 /// What went wrong, and whether it can be tried again.
@@ -110,8 +162,14 @@ impl StoreError {
 
 impl Access {
     /// By these connections, which were opened for those lives.
-    pub(super) fn new(pool: PgPool, lives: Arc<Lives>, breaker: Breaker, retry: Retry) -> Self {
-        Self { pool, lives, breaker, retry: RwLock::new(retry) }
+    pub(super) fn new(
+        pool: PgPool,
+        lives: Arc<Lives>,
+        breaker: Breaker,
+        retry: Retry,
+        deadline: Duration,
+    ) -> Self {
+        Self { pool, lives, breaker, retry: RwLock::new(retry), deadline }
     }
 
     /// Puts other limits into force.
@@ -147,26 +205,46 @@ impl Access {
     }
 
     async fn transact<W: Write>(&self, scope: &Scope, write: &W) -> Result<W::Written, Trouble> {
-        let mut connection = self.connection().await?;
-        let Some(mut turn) = Turn::begin(&mut connection, scope, W::OPENS).await? else {
-            return Ok(W::nothing());
-        };
-        let written = match write.apply(&mut turn).await? {
-            Ok(written) => written,
-            Err(refused) => {
-                turn.give_up().await?;
-                return Err(Trouble::Final(refused));
+        let mut lent = self.connection().await?;
+        let outcome = self.carry_out(&mut lent, scope, write).await;
+        match outcome {
+            Ok(Ok(written)) => lent.settle(Ok(written)),
+            Ok(Err(Limbo { written, id, life, error })) => {
+                drop(lent);
+                self.what_became_of(id, &life, error).await.map(|()| written)
             }
-        };
-        let (transaction, id, life) = turn.close().await?;
-        self.lives.enter(&life);
-        match transaction.commit().await {
-            Ok(()) => Ok(written),
-            Err(error) => match Trouble::from(error) {
-                Trouble::Outage(error) => self.what_became_of(id, &life, error).await.map(|()| written),
-                trouble => Err(trouble),
-            },
+            Err(trouble) => lent.settle(Err(trouble)),
         }
+    }
+
+    async fn carry_out<W: Write>(
+        &self,
+        connection: &mut PgConnection,
+        scope: &Scope,
+        write: &W,
+    ) -> Result<Result<W::Written, Limbo<W::Written>>, Trouble> {
+        let (written, prepared) = self.in_time(prepare(connection, scope, write)).await?;
+        let Some((transaction, id, life)) = prepared else { return Ok(Ok(written)) };
+        self.lives.enter(&life);
+        match self.in_time(async { transaction.commit().await.map_err(Trouble::from) }).await {
+            Ok(()) => Ok(Ok(written)),
+            Err(Trouble::Outage(error)) => Ok(Err(Limbo { written, id, life, error })),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// What the database answers, if it does so in time.
+    pub(super) async fn in_time<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        // Boxed: as it is, it would lie in this future twice.
+        let asked = tokio::time::timeout(self.deadline, Box::pin(asking)).await;
+        asked.unwrap_or_else(|_| {
+            // Other connections that are as old may lead nowhere as well.
+            self.lives.distrust();
+            Err(Trouble::Outage(sqlx::Error::Io(ErrorKind::TimedOut.into())))
+        })
     }
 
     /// Whether a transaction was committed whose answer was lost.
@@ -178,10 +256,15 @@ impl Access {
     ) -> Result<(), Trouble> {
         let Some(id) = id else { return Err(Trouble::Outage(error)) };
         let ask = || async {
-            let mut connection = self.connection().await?;
-            let ask = format!("SELECT pg_xact_status($1::xid8), {LIFE}");
-            let (status, now): (Option<String>, String) =
-                sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(&id).fetch_one(&mut *connection).await?;
+            let mut lent = self.connection().await?;
+            let asked = self.in_time(async {
+                let ask = format!("SELECT pg_xact_status($1::xid8), {LIFE}");
+                let asked: (Option<String>, String) =
+                    sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(&id).fetch_one(&mut *lent).await?;
+                Ok::<_, Trouble>(asked)
+            });
+            let asked = asked.await;
+            let (status, now) = lent.settle(asked)?;
             match status.as_deref() {
                 // In another life, the number may be that of another transaction.
                 Some("committed") if now != life => Ok(None),
@@ -201,11 +284,15 @@ impl Access {
     /// pool's, to which the lock would come back with it; and the lock is a transaction's, since a pooler between us and the
     /// database may keep a session that we are done with.
     pub(super) async fn claim(&self, lock: i64) -> Result<Option<PgConnection>, Trouble> {
-        let mut connection = self.pool.connect_options().connect().await?;
-        sqlx::query("BEGIN").execute(&mut connection).await?;
-        let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(lock);
-        let claimed: bool = claim.fetch_one(&mut connection).await?;
-        Ok(claimed.then_some(connection))
+        let login = self.pool.connect_options();
+        let claiming = async {
+            let mut connection = login.connect().await?;
+            sqlx::query("BEGIN").execute(&mut connection).await?;
+            let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(lock);
+            let claimed: bool = claim.fetch_one(&mut connection).await?;
+            Ok::<_, Trouble>(claimed.then_some(connection))
+        };
+        self.in_time(claiming).await
     }
 
     async fn admitted<T>(&self, doing: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
@@ -233,9 +320,9 @@ impl Access {
         }
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Postgres>, Trouble> {
+    pub(super) async fn connection(&self) -> Result<Lent, Trouble> {
         match self.pool.acquire().await {
-            Ok(connection) => Ok(connection),
+            Ok(connection) => Ok(Lent(Some(connection))),
             Err(sqlx::Error::PoolTimedOut) => {
                 let max = self.pool.options().get_max_connections();
                 let all_in_use = self.pool.size() >= max && self.pool.num_idle() == 0;
@@ -250,6 +337,24 @@ impl Access {
     }
 }
 
+/// Does all of it but the commit; where the scope does not exist, there is nothing to commit.
+async fn prepare<'a, W: Write>(
+    connection: &'a mut PgConnection,
+    scope: &Scope,
+    write: &W,
+) -> Result<(W::Written, Option<Prepared<'a>>), Trouble> {
+    let Some(mut turn) = Turn::begin(connection, scope, W::OPENS).await? else {
+        return Ok((W::nothing(), None));
+    };
+    match write.apply(&mut turn).await? {
+        Ok(written) => Ok((written, Some(turn.close().await?))),
+        Err(refused) => {
+            turn.give_up().await?;
+            Err(Trouble::Final(refused))
+        }
+    }
+}
+
 /// Tries that follow each other until one succeeds, or until it makes no sense to go on.
 pub(super) struct Attempts<'a> {
     access: &'a Access,
@@ -258,7 +363,7 @@ pub(super) struct Attempts<'a> {
 
 impl Attempts<'_> {
     /// A connection for the next try.
-    pub(super) async fn connection(&mut self) -> Result<PoolConnection<Postgres>, Trouble> {
+    pub(super) async fn connection(&mut self) -> Result<Lent, Trouble> {
         self.access.breaker.admit().map_err(|wait| Trouble::Final(StoreError::LeftAlone { wait }))?;
         self.access.connection().await
     }

@@ -4,6 +4,7 @@ mod elsewhere;
 mod failover;
 mod logins;
 
+use super::turn::Turn;
 use super::*;
 use crate::store::conformance::{self, keyed, memory, scope};
 use mcp_system_config::Retry;
@@ -26,6 +27,7 @@ pub(crate) fn options(url: &str) -> Options {
         password: None,
         pool: Pool { min_size: 1, max_size: 6 },
         patience,
+        deadline: Duration::from_mins(1),
         resilience,
         weaviate: None,
     }
@@ -175,9 +177,15 @@ fn word(number: i64, writer: usize) -> Draft {
     draft
 }
 
-/// Writers on two replicas go on while `disturb` does its worst; then every acknowledged write is there, once.
+/// Writers on two replicas at these URLs go on while `disturb` does its worst; then every acknowledged write is there, once.
 async fn nothing_acknowledged_is_lost(urls: [&str; 2], disturb: impl AsyncFnOnce()) -> PostgresStore {
-    let stores = [Arc::new(open(urls[0]).await), Arc::new(open(urls[1]).await)];
+    nothing_is_lost(urls.map(options), disturb).await
+}
+
+/// The same by these options.
+async fn nothing_is_lost(options: [Options; 2], disturb: impl AsyncFnOnce()) -> PostgresStore {
+    let open = async |options: &Options| Arc::new(PostgresStore::open(options).await.expect("opens"));
+    let stores = [open(&options[0]).await, open(&options[1]).await];
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let done = Arc::new(AtomicUsize::new(0));
     let writers: Vec<_> = (0..8)
@@ -262,6 +270,64 @@ async fn connections_that_are_cut_lose_nothing() {
     .await
     .close()
     .await;
+}
+
+/// As when the machine of a database loses its power, or its place on the network: nobody says farewell.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fall_silent_are_given_up() {
+    let server = database("off");
+    let relay = Relay::before(server.url()).expect("a relay");
+    let url = relay.in_url(server.url()).expect("a URL");
+    let pool = Pool { min_size: 2, max_size: 2 };
+    let options = Options { pool, deadline: Duration::from_secs(2), ..options(&url) };
+    let store = PostgresStore::open(&options).await.expect("opens");
+    let write = async |number: i64| {
+        let (a, drafts) = (scope("a"), vec![memory(number, &format!("word {number}"))]);
+        let stored = tokio::time::timeout(Duration::from_mins(1), store.insert(&a, drafts)).await;
+        stored.expect("no place is taken for ever").expect("stored");
+    };
+    write(1).await;
+    // Callers that give up first, as a check of health does, leave no place taken either.
+    relay.silence_open();
+    for _ in 0..2 {
+        let given_up = tokio::time::timeout(Duration::from_millis(200), store.check()).await;
+        given_up.expect_err("nothing is answered");
+    }
+    write(2).await;
+    relay.silence_open();
+    write(3).await;
+    assert_eq!(store.size(&scope("a")).await.expect("counts"), 3);
+    assert_eq!(store.lives(), 0, "it is the same database");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fall_silent_lose_nothing() {
+    let server = database("on");
+    let relay = Relay::before(server.url()).expect("a relay");
+    let urls = [relay.in_url(server.url()).expect("a URL"), server.url().to_owned()];
+    let options = urls.map(|url| Options { deadline: Duration::from_secs(2), ..options(&url) });
+    nothing_is_lost(options, async || {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            relay.silence_open();
+        }
+    })
+    .await
+    .close()
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_vanishes_holds_its_scope_for_a_minute_at_the_most() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    let told = "SELECT current_setting('idle_in_transaction_session_timeout')";
+    let mut connection = store.access.pool.acquire().await.expect("one");
+    let mut turn = Turn::begin(&mut connection, &scope("a"), true).await.expect("begins").expect("a scope");
+    let within: String = sqlx::query_scalar(told).fetch_one(&mut *turn.transaction).await.expect("told");
+    turn.give_up().await.expect("leaves nothing");
+    let after: String = sqlx::query_scalar(told).fetch_one(&mut *connection).await.expect("told");
+    assert_eq!((within.as_str(), after.as_str()), ("1min", "0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,13 @@ use crate::moment::Moment;
 use crate::store::postgres::life::LIFE;
 use crate::store::postgres::text;
 use crate::store::{REMEMBERED_CHANGES, StoreError};
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Postgres, Row, Transaction};
+use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
 
 /// Bits of an entry's number that count within its scope.
 const BITS: u32 = 40;
+
+/// A server that vanishes under way, and of whose end the database does not hear, holds its scope no longer than that.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1min'";
 
 /// Something that is written in a turn.
 pub(super) trait Write {
@@ -49,11 +51,11 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// Waits for the scope's turn; `None` when it does not exist and is not to be made.
     pub(super) async fn begin(
-        connection: &'a mut PoolConnection<Postgres>,
+        connection: &'a mut PgConnection,
         scope: &Scope,
         open: bool,
     ) -> Result<Option<Self>, sqlx::Error> {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = connection.begin_with(BEGIN).await?;
         let (tenant, agent_id) = (text::kept(&scope.tenant), text::kept(&scope.agent_id));
         let lock = "SELECT number, version, last, written_at FROM mcp_memory.scopes
              WHERE tenant = $1 AND agent_id = $2 FOR UPDATE";
