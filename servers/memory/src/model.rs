@@ -210,6 +210,15 @@ impl Draft {
     pub fn hash(&self) -> Option<ContentHash> {
         (self.entry.kind() == Kind::Memory).then(|| ContentHash::of(&self.entry.content))
     }
+
+    /// Whether an earlier store of this draft may have made an entry with this role and session: a memory, or a message of the
+    /// same session.
+    pub(crate) fn may_have_made(&self, role: Option<&str>, session_id: Option<&str>) -> bool {
+        match self.entry.kind() {
+            Kind::Memory => role.is_none(),
+            Kind::Message => role.is_some() && session_id == self.entry.session_id.as_deref(),
+        }
+    }
 }
 
 /// The name of an idempotency key that several of these drafts use for different contents.

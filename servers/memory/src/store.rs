@@ -40,8 +40,9 @@ pub enum StoreError {
     /// A history was asked for before a message that the session does not hold.
     #[error("session {session_id:?} holds no message {message_id:?}")]
     UnknownMessage { session_id: String, message_id: String },
-    /// The idempotency key was used for another content; nothing was stored.
-    #[error("the idempotency key {key:?} was used before, for another content")]
+    /// The idempotency key was used for another content, or for the same words elsewhere: in another session, or as a memory
+    /// where this is a message. Nothing was stored.
+    #[error("the idempotency key {key:?} was used before, for something else")]
     KeyReused { key: String },
     /// A backup was to be restored into a store that holds something; nothing was stored.
     #[error(
@@ -149,8 +150,9 @@ impl std::fmt::Debug for Claim {
 /// A place where entries and sessions are kept. What a write acknowledged is never lost.
 pub trait Store: Send + Sync + 'static {
     /// Stores drafts in one transaction, in order. A content or an idempotency key that the scope holds already is
-    /// answered with the entry that is there; entries that were put away do not count by their content. A key that was
-    /// used for another content, before or in this call, is [`StoreError::KeyReused`].
+    /// answered with the entry that is there; entries that were put away do not count by their content. An entry that is
+    /// recognised by its content keeps the key from then on, if it has none. A key that was
+    /// used for another content, or for a message, before or in this call, is [`StoreError::KeyReused`].
     fn insert(&self, scope: &Scope, drafts: Vec<Draft>) -> impl Answer<Vec<Inserted>>;
 
     /// Replaces an entry if it still is at `version`; answers with the new version, or `None` if it is not.

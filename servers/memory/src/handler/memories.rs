@@ -251,7 +251,7 @@ impl<S: Store> MemoryHandler<S> {
     }
 }
 
-/// The place of the key that was used for another content: before, or by an earlier one of these.
+/// The place of the key that was used for something else: before, or by an earlier one of these.
 fn place_of_reused(error: &StoreError, keys: &[Option<Key>]) -> usize {
     let StoreError::KeyReused { key: name } = error else { return 0 };
     let keys = keys.iter().enumerate().filter_map(|(place, key)| Some((place, key.as_ref()?)));

@@ -2,6 +2,7 @@
 //! is wrong.
 
 mod backups;
+mod keys;
 
 use super::{Store, StoreError, Vector};
 use crate::model::{
@@ -13,6 +14,9 @@ use backups::{
     a_backup_is_taken_in_once, a_message_that_is_taken_in_has_a_session, an_empty_store_takes_a_backup_in,
 };
 use futures::future::LocalBoxFuture;
+use keys::{
+    a_key_belongs_to_a_memory_or_to_a_message_of_a_session, a_key_is_kept_by_what_was_stored_without_one,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -75,6 +79,8 @@ pub async fn all<S: Store>(empty: impl AsyncFn() -> S) {
     // On the heap, one by one: together, and not optimised, they are more than a thread's stack holds.
     let checks: &[Check<S>] = &[
         |store| Box::pin(duplicates_are_recognised(store)),
+        |store| Box::pin(a_key_is_kept_by_what_was_stored_without_one(store)),
+        |store| Box::pin(a_key_belongs_to_a_memory_or_to_a_message_of_a_session(store)),
         |store| Box::pin(scopes_never_meet(store)),
         |store| Box::pin(filters_narrow_a_list(store)),
         |store| Box::pin(a_page_ends_before_it_grows_too_large(store)),

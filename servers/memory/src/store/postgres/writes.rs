@@ -8,7 +8,7 @@ use crate::moment::Moment;
 use crate::store::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub(super) type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
@@ -35,10 +35,13 @@ impl Write for Insert {
         };
         let mut by_hash = same_contents(turn, &self.drafts).await?;
         let mut inserted = Vec::with_capacity(self.drafts.len());
-        let mut new = Vec::new();
+        let (mut new, mut keeping) = (Vec::new(), BTreeMap::new());
         for draft in &self.drafts {
             let same_key = draft.idempotency_key.as_ref().and_then(|key| by_key.get(&key.name));
             if let Some(known) = same_key.or_else(|| by_hash.get(&draft.hash()?)) {
+                if let (None, Some(key)) = (same_key, &draft.idempotency_key) {
+                    keeping.entry(known.number.cast_signed()).or_insert(key);
+                }
                 inserted.push(Inserted { duplicate: true, ..known.clone() });
                 continue;
             }
@@ -60,26 +63,26 @@ impl Write for Insert {
             inserted.push(is_new);
         }
         put(turn, &new).await?;
+        keep_keys(turn, &keeping).await?;
         Ok(Ok(inserted))
     }
 }
 
 /// The entries that were stored with the drafts' idempotency keys, by these.
 async fn same_keys(turn: &mut Turn<'_>, drafts: &[Draft]) -> Outcome<HashMap<String, Inserted>> {
-    let keys: HashMap<&str, &Key> = drafts
+    let uses: HashMap<&str, &Draft> = drafts
         .iter()
-        .filter_map(|draft| draft.idempotency_key.as_ref())
-        .map(|key| (key.name.as_str(), key))
+        .filter_map(|draft| Some((draft.idempotency_key.as_ref()?.name.as_str(), draft)))
         .collect();
-    if keys.is_empty() {
+    if uses.is_empty() {
         return Ok(Ok(HashMap::new()));
     }
     let rows = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content, idempotency_key, key_hash
+        "SELECT id, number, version, created_at, updated_at, content, role, session_id, idempotency_key, key_hash
          FROM mcp_memory.entries WHERE scope = $1 AND idempotency_key = ANY($2)",
     )
     .bind(turn.scope)
-    .bind(keys.keys().map(|name| kept(name).into_owned()).collect::<Vec<String>>())
+    .bind(uses.keys().map(|name| kept(name).into_owned()).collect::<Vec<String>>())
     .fetch_all(&mut *turn.transaction)
     .await?;
     let mut found = HashMap::new();
@@ -89,7 +92,14 @@ async fn same_keys(turn: &mut Turn<'_>, drafts: &[Draft]) -> Outcome<HashMap<Str
         if used_for.is_none() && inserted.created_at == rows::moment(row, "updated_at")? {
             used_for = Some(ContentHash::of(&rows::required(row, "content")?));
         }
-        if used_for.is_some() && keys.get(name.as_str()).is_some_and(|key| key.used_for != used_for) {
+        let (role, session_id) =
+            (row.try_get::<Option<&str>, _>("role")?, rows::optional(row, "session_id")?);
+        let is_another = uses.get(name.as_str()).is_some_and(|draft| {
+            let other_content = |key: &Key| used_for.is_some() && key.used_for != used_for;
+            draft.idempotency_key.as_ref().is_some_and(other_content)
+                || !draft.may_have_made(role, session_id.as_deref())
+        });
+        if is_another {
             return Ok(Err(StoreError::KeyReused { key: name }));
         }
         found.insert(name, inserted);
@@ -132,6 +142,27 @@ fn there(row: &PgRow) -> Result<Inserted, sqlx::Error> {
         version: rows::unsigned(row, "version")?,
         duplicate: true,
     })
+}
+
+/// Has entries, by their numbers, that hold a draft's content keep its key too, where they have none: a repetition of that store is
+/// recognised whatever becomes of the entry.
+async fn keep_keys(turn: &mut Turn<'_>, keys: &BTreeMap<i64, &Key>) -> Result<(), sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let hashes = keys.values().map(|key| key.used_for.map(|hash| hash.0.to_vec()));
+    sqlx::query(
+        "UPDATE mcp_memory.entries AS e SET idempotency_key = kept.key, key_hash = kept.hash
+         FROM unnest($2::bigint[], $3::text[], $4::bytea[]) AS kept (number, key, hash)
+         WHERE e.number = kept.number AND e.scope = $1 AND e.idempotency_key IS NULL",
+    )
+    .bind(turn.scope)
+    .bind(keys.keys().copied().collect::<Vec<i64>>())
+    .bind(keys.values().map(|key| kept(&key.name).into_owned()).collect::<Vec<String>>())
+    .bind(hashes.collect::<Vec<Option<Vec<u8>>>>())
+    .execute(&mut *turn.transaction)
+    .await?;
+    Ok(())
 }
 
 /// An entry that is to be written.

@@ -63,8 +63,8 @@ async fn same_key(
 ) -> Result<Result<Option<Inserted>, StoreError>, sqlx::Error> {
     let Some(key) = &draft.idempotency_key else { return Ok(Ok(None)) };
     let row = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content, idempotency_key, key_hash FROM entries
-         WHERE scope = ? AND idempotency_key = ?",
+        "SELECT id, number, version, created_at, updated_at, content, role, session_id, idempotency_key, key_hash
+         FROM entries WHERE scope = ? AND idempotency_key = ?",
     )
     .bind(place.scope)
     .bind(&key.name)
@@ -76,7 +76,8 @@ async fn same_key(
     if used_for.is_none() && found.created_at == rows::moment(&row, "updated_at")? {
         used_for = Some(ContentHash::of(row.try_get("content")?));
     }
-    if used_for.is_some() && used_for != key.used_for {
+    let is_another = used_for.is_some() && used_for != key.used_for;
+    if is_another || !draft.may_have_made(row.try_get("role")?, row.try_get("session_id")?) {
         return Ok(Err(StoreError::KeyReused { key: key.name.clone() }));
     }
     Ok(Ok(Some(found)))
@@ -132,7 +133,31 @@ async fn put_new(ledger: &mut Ledger<'_>, place: &mut Place, draft: &Draft) -> R
         *place = next;
         return Ok(inserted);
     }
-    same_content(ledger, *place, draft).await?.ok_or(sqlx::Error::RowNotFound)
+    let held = same_content(ledger, *place, draft).await?.ok_or(sqlx::Error::RowNotFound)?;
+    keep_key(ledger, *place, held.number, draft).await?;
+    Ok(held)
+}
+
+/// Has an entry that holds a draft's content keep its key too, where it has none: a repetition of that store is recognised
+/// whatever becomes of the entry.
+async fn keep_key(
+    ledger: &mut Ledger<'_>,
+    place: Place,
+    number: u64,
+    draft: &Draft,
+) -> Result<(), sqlx::Error> {
+    let Some(key) = &draft.idempotency_key else { return Ok(()) };
+    sqlx::query(
+        "UPDATE entries SET idempotency_key = ?, key_hash = ?
+         WHERE number = ? AND scope = ? AND idempotency_key IS NULL",
+    )
+    .bind(&key.name)
+    .bind(key.used_for.map(|hash| hash.0.to_vec()))
+    .bind(number.cast_signed())
+    .bind(place.scope)
+    .execute(&mut *ledger.connection)
+    .await?;
+    Ok(())
 }
 
 /// Where the scope stands once a draft is stored, and what its caller learns.
