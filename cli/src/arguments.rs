@@ -240,9 +240,10 @@ pub(crate) enum MemoryCommand {
         #[arg(long)]
         report: Option<PathBuf>,
     },
-    /// Take the tables to another version, so that the program of before can be used again. The server must be stopped.
+    /// Take the tables to another version, so that the program of before can be used again. No server may use a data folder
+    /// meanwhile; the calls of those that use a database fail until the other program serves.
     Migrate {
-        /// The version, from 1 to 3.
+        /// The version: from 1 to 3 in a data folder, from 1 to 5 in a PostgreSQL database.
         #[arg(long)]
         to: i64,
     },

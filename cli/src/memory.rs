@@ -8,7 +8,7 @@ use mcp_system_kit::{Overrides, Reloaded, end_on_signal};
 use mcp_system_memory::backup::{self, Counts, Start};
 use mcp_system_memory::store::sqlite::{Options, SqliteStore, migrate};
 use mcp_system_memory::store::{Onto, Store};
-use mcp_system_memory::{intake, move_to_postgres, open_postgres};
+use mcp_system_memory::{intake, migrate_postgres, move_to_postgres, open_postgres};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -62,11 +62,12 @@ pub(crate) async fn memory(arguments: Memory) -> anyhow::Result<ExitCode> {
             }
             tell_line(&text)
         }
-        MemoryCommand::Migrate { .. } if in_postgres => {
-            bail!("only the tables of a data folder can be migrated by hand")
-        }
         MemoryCommand::Migrate { to } => {
-            migrate(data, to).await?;
+            if in_postgres {
+                migrate_postgres(&config, i32::try_from(to).unwrap_or(i32::MAX)).await?;
+            } else {
+                migrate(data, to).await?;
+            }
             tell_line(&format!("the tables are at version {to}"))
         }
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use mcp_system_tests::databases;
 use mcp_system_tests::laptop::binary;
 use mcp_system_tests::single::Single;
 use mcp_system_tests::wire::{Client, Place};
@@ -33,6 +34,7 @@ pub(crate) fn group() -> Group {
         Scenario::new("an_import_whose_server_is_killed_is_repeated_and_all_is_there_once", a_killed_server),
         Scenario::new("an_export_that_is_killed_goes_on_and_restores_to_the_same", a_killed_export),
         Scenario::new("the_commands_of_the_docs_work_while_it_serves", the_docs),
+        Scenario::new("the_tables_of_a_database_go_back_and_forward", tables_of_a_database),
     ];
     Group { name: "transfer", scenarios, shared: vec![&SOURCE] }
 }
@@ -327,4 +329,23 @@ fn the_docs() -> Result<()> {
         same("whether all was exported", &(ids(&folder.path().join("export.jsonl"))? == all), &true)?;
         same("whether all was restored", &(held(&new)? == all), &true)
     })
+}
+
+/// As whoever goes back to the program before needs it.
+fn tables_of_a_database() -> Result<()> {
+    let database = databases::postgres(&[("fsync", "off")])?;
+    let migrate = |to: &str| -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.args(["memory", "migrate", "--postgres", "--to", to]);
+        command.env("MCP_POSTGRES_URL", database.url()).stdin(Stdio::null());
+        Ok(command)
+    };
+    for to in ["5", "4", "5"] {
+        done(&mut migrate(to)?)?;
+        let version = databases::sql(database.url(), "SELECT version FROM mcp_memory.migration")?;
+        same("the version of the tables", version.trim(), to)?;
+    }
+    let said = refused(&mut migrate("6")?)?;
+    ensure!(said.contains("no version 6"), "{said}");
+    Ok(())
 }

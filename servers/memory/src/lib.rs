@@ -147,8 +147,21 @@ async fn opened<S>(
 /// # Errors
 /// Where the settings name none, or it cannot be used.
 pub async fn open_postgres(config: &ServerConfig<MemorySettings>) -> anyhow::Result<PostgresStore> {
+    PostgresStore::open(&database(config)?).await
+}
+
+/// Takes the tables in the database of the settings to another version; see [`postgres::migrate`].
+///
+/// # Errors
+/// Where the settings name no database, it cannot be used, or there is no such version.
+pub async fn migrate_postgres(config: &ServerConfig<MemorySettings>, version: i32) -> anyhow::Result<()> {
+    postgres::migrate(&database(config)?, version).await
+}
+
+/// How the database of the settings is reached.
+fn database(config: &ServerConfig<MemorySettings>) -> anyhow::Result<postgres::Options> {
     let database = config.settings.postgres.as_ref().context("the settings name no PostgreSQL database")?;
-    PostgresStore::open(&postgres::Options::of(database, &config.resilience, variable, None)?).await
+    postgres::Options::of(database, &config.resilience, variable, None)
 }
 
 /// A variable of the environment that is set.

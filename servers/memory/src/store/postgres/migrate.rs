@@ -1,6 +1,6 @@
 //! The tables, step by step, and back again by one.
 
-use super::locks;
+use super::{Options, locks, login::login};
 use anyhow::{Context, bail};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -24,11 +24,12 @@ pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
 
 /// Takes the tables to a version: to the one before this program's, so that the program before it can be used again,
 /// or forward. No server may use them meanwhile.
-pub async fn migrate(url: &str, version: i32) -> anyhow::Result<()> {
+pub async fn migrate(options: &Options, version: i32) -> anyhow::Result<()> {
     if !(1..=PRESENT).contains(&version) {
         bail!("there is no version {version} of the tables; this program knows 1 to {PRESENT}");
     }
-    let pool = PgPool::connect(url).await.context("the database cannot be reached")?;
+    let login = login(&options.url, options.password.as_deref())?;
+    let pool = PgPool::connect_with(login).await.context("the database cannot be reached")?;
     let migrated = migrate_to(&pool, version, Direction::Any).await;
     pool.close().await;
     migrated
@@ -49,7 +50,7 @@ async fn migrate_to(pool: &PgPool, version: i32, direction: Direction) -> anyhow
     if now > PRESENT {
         bail!(
             "the tables have version {now}, and this program knows up to {PRESENT}: use the program that made them, \
-             or let that one take them back first"
+             or let that one take them back first (mcp-system memory migrate --postgres --to {PRESENT})"
         );
     }
     while now < version {

@@ -117,7 +117,7 @@ async fn tables_go_back_by_a_version_and_forward_again() {
     let store = open(server.url()).await;
     store.insert(&scope("a"), vec![keyed(1, "kept")]).await.expect("stored");
     store.close().await;
-    migrate(server.url(), PRESENT - 1).await.expect("goes back");
+    migrate(&options(server.url()), PRESENT - 1).await.expect("goes back");
     assert_eq!(
         databases::sql(server.url(), "SELECT content FROM mcp_memory.entries").expect("reads"),
         "kept"
@@ -130,7 +130,7 @@ async fn tables_go_back_by_a_version_and_forward_again() {
     databases::sql(server.url(), "UPDATE mcp_memory.migration SET version = 99").expect("set");
     let error = PostgresStore::open(&options(server.url())).await.expect_err("newer");
     assert!(format!("{error:#}").contains("have version 99"), "{error:#}");
-    assert!(migrate(server.url(), 99).await.is_err());
+    assert!(migrate(&options(server.url()), 99).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
