@@ -27,7 +27,7 @@ use rmcp::model::JsonObject;
 use serde_json::Value;
 use shelf::Shelf;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -88,8 +88,8 @@ pub struct Report {
 const HEAVIEST_ENTRY: usize = 64 << 10;
 const HEAVIEST_PAGE: usize = 256 << 10;
 
-/// A search as the cache knows it: in a scope, in a life of the store, at a version.
-type SearchKey = (Scope, u64, u64, String);
+/// A search as the cache knows it: in a scope, in a life of the store, at a version, by the models since one change of them.
+type SearchKey = (Scope, u64, u64, u64, String);
 /// An entry as the cache knows it: in a scope, in a life of the store, its number and its own version.
 type MemoryKey = (Scope, u64, u64, u64);
 
@@ -102,6 +102,8 @@ pub struct Engine<S> {
     searches: Cache<SearchKey, Arc<Page<Found>>>,
     memories: Cache<MemoryKey, Arc<Kept>>,
     neural: watch::Sender<Arc<Neural>>,
+    /// How often these were changed.
+    models: AtomicU64,
     backlog: Backlog,
 }
 
@@ -156,6 +158,7 @@ impl<S: Store> Engine<S> {
             searches: Cache::new(capacity.searches),
             memories: Cache::new(capacity.memories),
             neural: watch::Sender::new(Arc::new(Neural::none())),
+            models: AtomicU64::new(0),
             backlog: Backlog::default(),
         }
     }
@@ -169,6 +172,8 @@ impl<S: Store> Engine<S> {
     /// new model in the background, and are found without them until then.
     pub fn take_models(&self, neural: Neural) {
         self.neural.send_replace(Arc::new(neural));
+        // Afterwards: whoever sees the new number searches by the new models.
+        self.models.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The store that it finds in.
@@ -187,7 +192,8 @@ impl<S: Store> Engine<S> {
         search: &Search,
     ) -> Result<(Arc<Page<Found>>, bool), StoreError> {
         let version = self.store.version(scope).await?;
-        let key = (scope.clone(), self.store.lives(), version, format!("{search:?}"));
+        let models = self.models.load(Ordering::SeqCst);
+        let key = (scope.clone(), self.store.lives(), version, models, format!("{search:?}"));
         if let Some(page) = self.searches.get(&key, Instant::now()) {
             return Ok((page, true));
         }

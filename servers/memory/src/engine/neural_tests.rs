@@ -234,6 +234,24 @@ async fn a_dead_endpoint_costs_quality_and_no_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_by_other_models_is_not_taken_out_of_the_cache() {
+    let site = Site::new().await;
+    site.take("one");
+    site.store(1, "Ada likes green tea").await;
+    site.embedded("one", 0).await;
+    let cached = async || {
+        let answer = site.engine.search_cached(&scope("a"), &search("green tea")).await.expect("answers");
+        (answer.0.items[0].parts.dense > 0.0, answer.1)
+    };
+    assert_eq!(cached().await, (true, false));
+    assert_eq!(cached().await, (true, true));
+    // Nothing is written for this.
+    site.engine.take_models(Neural::none());
+    assert_eq!(cached().await, (false, false));
+    assert_eq!(cached().await, (false, true));
+}
+
+#[tokio::test]
 async fn a_text_that_is_refused_keeps_no_other_from_its_vector() {
     let site = Site::new().await;
     for (number, text) in [(1, "green tea"), (2, "this is poison to the model"), (3, "a bicycle")] {
