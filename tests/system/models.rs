@@ -19,9 +19,11 @@ pub(crate) fn group() -> Group {
 }
 
 fn taken_over() -> Result<()> {
-    let (encoder, reranker) = (weights::sentence_encoder()?, weights::cross_encoder()?);
+    let reranker = weights::cross_encoder()?;
     let server = Single::start("memory", "settings: {}")?;
     let process = server.pid()?;
+    let encoder = server.data().join("encoder.onnx");
+    std::fs::copy(weights::sentence_encoder()?, &encoder)?;
     let mut client = Client::http(&Place::of(&server.url())?)?;
     for content in [
         "My sister adopted a kitten from the shelter.",
@@ -46,6 +48,20 @@ fn taken_over() -> Result<()> {
     ensure!(dense(&mut client)?.1, "the best was not looked at once more");
     ensure!(server.health()?.contains("\"models\""), "health does not tell of models");
 
+    // For other settings, weights that are in use are not needed again.
+    std::fs::remove_file(&encoder)?;
+    let start = Instant::now();
+    // One that had to do without a model, since that took too long, is not kept.
+    while !cached(&mut client)? {
+        ensure!(start.elapsed() < PATIENCE, "no answer is kept");
+    }
+    server.configure(&format!("settings: {{embeddings: {embeddings}, cache: {{maxEntries: 0}}}}"))?;
+    let start = Instant::now();
+    while cached(&mut client)? {
+        ensure!(start.elapsed() < PATIENCE, "the caches stay as they were: {}", server.health()?);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
     server.configure("settings: {embeddings: {onnx: {path: /no/such/weights.onnx}}}")?;
     let start = Instant::now();
     while !server.health()?.contains("/no/such/weights.onnx") {
@@ -67,4 +83,11 @@ fn dense(client: &mut Client) -> Result<(f64, bool)> {
     let explanation = best["explanation"].as_object().context("no explanation")?;
     let dense = explanation["dense"].as_f64().context("no part of the neural model")?;
     Ok((dense, explanation.contains_key("judgement")))
+}
+
+/// Whether a search is answered out of the cache.
+fn cached(client: &mut Client) -> Result<bool> {
+    let search = json!({"agent_id": "a", "query": "which snacks are dangerous for him"});
+    let result = client.call("search_memories_cached", &search)?.result()?;
+    result["structuredContent"]["cached"].as_bool().context("it is not told")
 }

@@ -203,7 +203,14 @@ async fn run<S: Store>(
     let config = settings.current();
     let engine = Arc::new(Engine::new(store.clone(), capacity(&config.settings)));
     engine.take_models(models(&config, Some(&metrics))?);
-    settings.check(|config| models(config, None).map(drop));
+    settings.check({
+        let engine = Arc::downgrade(&engine);
+        move |config: &ServerConfig<MemorySettings>| match engine.upgrade() {
+            // Weights that are in use are not read again, and need not be there any more, for the sake of other settings.
+            Some(engine) if *engine.neural().settings() == config.settings.embeddings => Ok(()),
+            _ => models(config, None).map(drop),
+        }
+    });
     show(&dependencies, &engine);
     let mut background = vec![
         tokio::spawn({
@@ -260,7 +267,10 @@ async fn follow<S: Store>(
         engine.store().take_resilience(&config.resilience);
         engine.neural().take_resilience(&config.resilience);
         if *engine.neural().settings() != config.settings.embeddings {
-            match models(&config, Some(&metrics)) {
+            // Reading weights takes a part of a second, in which this thread has calls to answer.
+            let metrics = metrics.clone();
+            let loading = tokio::task::spawn_blocking(move || models(&config, Some(&metrics)));
+            match loading.await.unwrap_or_else(|error| Err(error.into())) {
                 Ok(models) => {
                     engine.take_models(models);
                     show_models(&dependencies, &engine);
