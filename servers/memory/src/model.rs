@@ -230,10 +230,14 @@ pub(crate) fn ambiguous_key(drafts: &[Draft]) -> Option<&str> {
 }
 
 /// What became of a draft.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Inserted {
-    /// The id of the entry: the draft's, or that of the entry that was there before.
+    /// The id of the entry, as all that follows: the draft's, or that of the entry that was there before.
     pub id: String,
+    /// See [`Entry`].
+    pub memory_type: String,
+    /// See [`Entry`].
+    pub importance: f64,
     /// When that entry was stored.
     pub created_at: Moment,
     /// Its place, and the version of the scope at which it is there.
@@ -242,6 +246,21 @@ pub struct Inserted {
     pub version: u64,
     /// Whether the same content, or the same idempotency key, was there before; nothing was stored then.
     pub duplicate: bool,
+}
+
+impl Inserted {
+    /// A new entry with this number, at this version.
+    pub(crate) fn new(entry: &Entry, number: i64, version: i64) -> Self {
+        Self {
+            id: entry.id.clone(),
+            memory_type: entry.memory_type.clone(),
+            importance: entry.importance,
+            created_at: entry.created_at,
+            number: number.cast_unsigned(),
+            version: version.cast_unsigned(),
+            duplicate: false,
+        }
+    }
 }
 
 /// What the search index needs of an entry.

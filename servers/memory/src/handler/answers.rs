@@ -205,6 +205,7 @@ pub(super) struct MemoryStored {
     /// The memory's id: a new one, or that of the memory that was there.
     memory_id: String,
     agent_id: String,
+    /// Its type and its importance: where it was there, they are as they were.
     memory_type: String,
     importance: f64,
     created_at: Moment,
@@ -213,21 +214,15 @@ pub(super) struct MemoryStored {
 }
 
 impl MemoryStored {
-    pub(super) fn of(scope: &Scope, entry: &Entry) -> Self {
+    pub(super) fn of(scope: &Scope, inserted: Inserted) -> Self {
         Self {
-            memory_id: entry.id.clone(),
+            memory_id: inserted.id,
             agent_id: scope.agent_id.to_string(),
-            memory_type: entry.memory_type.clone(),
-            importance: entry.importance,
-            created_at: entry.created_at,
-            duplicate: false,
+            memory_type: inserted.memory_type,
+            importance: inserted.importance,
+            created_at: inserted.created_at,
+            duplicate: inserted.duplicate,
         }
-    }
-
-    pub(super) fn settle(&mut self, inserted: Inserted) {
-        self.memory_id = inserted.id;
-        self.created_at = inserted.created_at;
-        self.duplicate = inserted.duplicate;
     }
 }
 

@@ -243,11 +243,9 @@ impl<S: Store> MemoryHandler<S> {
     }
 
     async fn insert(&self, scope: &Scope, drafts: Vec<Draft>) -> Result<Vec<MemoryStored>, Failure> {
-        let mut stored: Vec<_> = drafts.iter().map(|draft| MemoryStored::of(scope, &draft.entry)).collect();
         let inserted = self.store.insert(scope, drafts).await?;
         inserted.iter().filter(|it| !it.duplicate).for_each(|it| self.engine.wrote(scope, it.number));
-        stored.iter_mut().zip(inserted).for_each(|(stored, inserted)| stored.settle(inserted));
-        Ok(stored)
+        Ok(inserted.into_iter().map(|inserted| MemoryStored::of(scope, inserted)).collect())
     }
 }
 

@@ -247,6 +247,9 @@ async fn memories_are_stored_in_batches_once_changed_and_deleted() {
     let again = client.call("store_memory_batch", batch).await.expect("answered");
     assert_eq!((&again["stored"], &again["duplicates"]), (&json!(0), &json!(250)));
     assert_eq!(again["memories"][7]["memory_id"], stored["memories"][7]["memory_id"]);
+    // A duplicate changes nothing, and the answer tells what is there.
+    let dearer = json!({"agent_id": "a", "content": "fact number 7", "importance": 1, "memory_type": "x"});
+    assert_eq!(client.call("store_memory", dearer).await.expect("answered"), again["memories"][7]);
 
     let id = &stored["memories"][0]["memory_id"];
     let change =

@@ -121,6 +121,10 @@ pub async fn duplicates_are_recognised<S: Store>(store: &S) {
         .expect("stored");
     assert_eq!(first.iter().map(|it| it.duplicate).collect::<Vec<_>>(), [false, true, false]);
     assert_eq!((first[1].id.as_str(), first[1].created_at), ("m1", Moment(1)));
+    let mut dearer = memory(2, "tea");
+    (dearer.entry.importance, dearer.entry.memory_type) = (1.0, "fact".into());
+    let there = store.insert(&a, vec![dearer]).await.expect("answered").remove(0);
+    assert_eq!((there.importance, there.memory_type.as_str()), (0.5, "general"), "as it is");
     let elsewhere = store.insert(&scope("b"), vec![memory(1, "tea")]).await.expect("stored");
     assert!(!elsewhere[0].duplicate, "another scope");
 

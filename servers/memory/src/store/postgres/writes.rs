@@ -46,13 +46,7 @@ impl Write for Insert {
                 continue;
             }
             let (number, version) = (turn.next_number(), turn.next_version());
-            let is_new = Inserted {
-                id: draft.entry.id.clone(),
-                created_at: draft.entry.created_at,
-                number: number.cast_unsigned(),
-                version: version.cast_unsigned(),
-                duplicate: false,
-            };
+            let is_new = Inserted::new(&draft.entry, number, version);
             if let Some(hash) = draft.hash() {
                 by_hash.insert(hash, is_new.clone());
             }
@@ -78,7 +72,8 @@ async fn same_keys(turn: &mut Turn<'_>, drafts: &[Draft]) -> Outcome<HashMap<Str
         return Ok(Ok(HashMap::new()));
     }
     let rows = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content, role, session_id, idempotency_key, key_hash
+        "SELECT id, memory_type, importance, number, version, created_at, updated_at, content, role, session_id,
+             idempotency_key, key_hash
          FROM mcp_memory.entries WHERE scope = $1 AND idempotency_key = ANY($2)",
     )
     .bind(turn.scope)
@@ -117,7 +112,7 @@ async fn same_contents(
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
-        "SELECT id, number, version, created_at, hash FROM mcp_memory.entries
+        "SELECT id, memory_type, importance, number, version, created_at, hash FROM mcp_memory.entries
          WHERE scope = $1 AND hash = ANY($2) AND archived_at IS NULL ORDER BY number DESC",
     )
     .bind(turn.scope)
@@ -137,6 +132,8 @@ async fn same_contents(
 fn there(row: &PgRow) -> Result<Inserted, sqlx::Error> {
     Ok(Inserted {
         id: rows::required(row, "id")?,
+        memory_type: rows::required(row, "memory_type")?,
+        importance: row.try_get("importance")?,
         created_at: rows::moment(row, "created_at")?,
         number: rows::unsigned(row, "number")?,
         version: rows::unsigned(row, "version")?,
@@ -404,13 +401,7 @@ impl Write for Say {
         }
         let (number, version) = (turn.next_number(), turn.next_version());
         put(turn, &[New { number, version, draft: &self.message, keeps_key: true }]).await?;
-        let inserted = Inserted {
-            id: entry.id.clone(),
-            created_at: entry.created_at,
-            number: number.cast_unsigned(),
-            version: version.cast_unsigned(),
-            duplicate: false,
-        };
+        let inserted = Inserted::new(entry, number, version);
         Ok(Ok(Some(Said { session, begun, inserted })))
     }
 }

@@ -63,7 +63,8 @@ async fn same_key(
 ) -> Result<Result<Option<Inserted>, StoreError>, sqlx::Error> {
     let Some(key) = &draft.idempotency_key else { return Ok(Ok(None)) };
     let row = sqlx::query(
-        "SELECT id, number, version, created_at, updated_at, content, role, session_id, idempotency_key, key_hash
+        "SELECT id, memory_type, importance, number, version, created_at, updated_at, content, role, session_id,
+             idempotency_key, key_hash
          FROM entries WHERE scope = ? AND idempotency_key = ?",
     )
     .bind(place.scope)
@@ -91,7 +92,7 @@ async fn same_content(
 ) -> Result<Option<Inserted>, sqlx::Error> {
     let Some(ContentHash(hash)) = draft.hash() else { return Ok(None) };
     let row = sqlx::query(
-        "SELECT id, number, version, created_at FROM entries
+        "SELECT id, memory_type, importance, number, version, created_at FROM entries
          WHERE scope = ? AND hash = +? AND archived_at IS NULL ORDER BY number LIMIT 1",
     )
     .bind(place.scope)
@@ -104,6 +105,8 @@ async fn same_content(
 fn there(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted, sqlx::Error> {
     Ok(Inserted {
         id: row.try_get("id")?,
+        memory_type: row.try_get("memory_type")?,
+        importance: row.try_get("importance")?,
         created_at: rows::moment(row, "created_at")?,
         number: rows::unsigned(row, "number")?,
         version: rows::unsigned(row, "version")?,
@@ -164,14 +167,7 @@ async fn keep_key(
 fn next(place: Place, draft: &Draft) -> (Inserted, Place) {
     let mut next = Place { last: place.last + 1, version: place.version + 1, ..place };
     next.written(draft.entry.created_at);
-    let inserted = Inserted {
-        id: draft.entry.id.clone(),
-        created_at: draft.entry.created_at,
-        number: next.last.cast_unsigned(),
-        version: next.version.cast_unsigned(),
-        duplicate: false,
-    };
-    (inserted, next)
+    (Inserted::new(&draft.entry, next.last, next.version), next)
 }
 
 macro_rules! insert {
