@@ -122,7 +122,12 @@ impl SqliteStore {
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.readers.acquire().await?)
+        self.readers.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => {
+                StoreError::Busy { connections: self.readers.options().get_max_connections() }
+            }
+            error => error.into(),
+        })
     }
 
     /// A connection and the place of a scope, when anything was ever stored in it.

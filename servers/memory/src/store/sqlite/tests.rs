@@ -111,3 +111,18 @@ async fn whoever_is_too_far_behind_loads_anew() {
     assert_eq!(store.changes_since(&scope("a"), 999, None, 10).await.unwrap(), Changes::Reload);
     assert!(matches!(store.changes_since(&scope("a"), 1000, None, 10).await.unwrap(), Changes::Next(_)));
 }
+
+#[tokio::test]
+async fn readers_that_are_all_in_use_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { pool: Pool { min_size: 0, max_size: 1 }, ..Options::default() };
+    let store = SqliteStore::open(directory.path(), &options).await.expect("opens");
+    let held = store.readers.acquire().await.expect("the only one");
+    // Nobody has to wait for it in earnest.
+    tokio::time::pause();
+    let error = store.check().await.expect_err("none is left");
+    tokio::time::resume();
+    assert!(matches!(error, StoreError::Busy { connections: 1 }), "{error}");
+    drop(held);
+    store.check().await.expect("one is free");
+}
