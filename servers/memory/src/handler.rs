@@ -89,11 +89,21 @@ enum Failure {
     Full(StoreError),
     #[error("{0}; look whether it is there before you store it again")]
     Uncertain(StoreError),
+    #[error("{0}; a part of it may be done, the same call does the rest")]
+    Partly(StoreError),
     #[error("{0}; the call had no effect and can be made again")]
     Store(StoreError),
 }
 
 impl Failure {
+    /// The store failed at what is done portion by portion.
+    fn partly(error: StoreError) -> Self {
+        match Self::from(error) {
+            Self::Store(error) => Self::Partly(error),
+            failure => failure,
+        }
+    }
+
     /// The store answered a write with nothing.
     fn nothing() -> Self {
         Self::Store(StoreError::Closed)

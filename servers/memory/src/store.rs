@@ -31,6 +31,9 @@ use std::time::Duration;
 /// How far a follower may be behind to be told single changes. Deletions are remembered for just as long.
 pub const REMEMBERED_CHANGES: u64 = 10_000;
 
+/// Entries that are brought back, or deleted for good, in one transaction: other writes wait for no more of them.
+const PORTION: u32 = 1000;
+
 /// Why a store did not do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -246,10 +249,10 @@ pub trait Store: Send + Sync + 'static {
     /// so does one whose survivor has.
     fn archive(&self, scope: &Scope, run_id: &str, at: Moment, archivals: Vec<Archival>) -> impl Answer<u64>;
 
-    /// Brings back what a run put away, or all runs; answers how many.
+    /// Brings back what a run put away, or all runs, portion by portion; answers how many.
     fn unarchive(&self, scope: &Scope, run_id: Option<&str>) -> impl Answer<u64>;
 
-    /// Deletes for good what a run put away, or all runs; answers how many.
+    /// Deletes for good what a run put away, or all runs, portion by portion; answers how many.
     fn purge(&self, scope: &Scope, run_id: Option<&str>) -> impl Answer<u64>;
 
     /// What the store holds at that instant, of one agent or of all of a tenant.

@@ -46,11 +46,13 @@ impl<S: Store> MemoryHandler<S> {
         };
         match input.action {
             Optimisation::Undo => {
-                answer.restored = self.store.unarchive(&scope, run_id.as_deref()).await?;
+                let restored = self.store.unarchive(&scope, run_id.as_deref()).await;
+                answer.restored = restored.map_err(Failure::partly)?;
                 answer.summary = format!("{} memories were brought back", answer.restored);
             }
             Optimisation::Purge => {
-                answer.purged = self.store.purge(&scope, run_id.as_deref()).await?;
+                let purged = self.store.purge(&scope, run_id.as_deref()).await;
+                answer.purged = purged.map_err(Failure::partly)?;
                 answer.summary = format!("{} memories were deleted for good", answer.purged);
             }
             action => {
@@ -141,7 +143,9 @@ impl<S: Store> MemoryHandler<S> {
         answer: &mut Answer,
     ) -> Result<(), Failure> {
         let run_id = (!preview).then(new_id);
-        let done = self.engine.optimise(scope, rules, run_id.as_deref()).await?;
+        let done = self.engine.optimise(scope, rules, run_id.as_deref()).await;
+        let failed = |error| if preview { Failure::from(error) } else { Failure::partly(error) };
+        let done = done.map_err(failed)?;
         answer.examined = done.examined;
         answer.merged = done.merged;
         answer.aged_out = done.aged_out;

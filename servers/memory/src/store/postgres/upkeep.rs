@@ -7,7 +7,7 @@ use super::turn::{Turn, Write};
 use super::writes::{self, New, Outcome};
 use crate::model::{Archival, Draft, Session};
 use crate::moment::Moment;
-use crate::store::{Onto, StoreError, Vector};
+use crate::store::{Onto, PORTION, StoreError, Vector};
 use std::collections::HashSet;
 
 /// See [`crate::store::Store::keep_analyses`].
@@ -129,14 +129,15 @@ impl Write for Archive {
     }
 }
 
-/// What an optimisation, or all of them, put away.
+/// The first of what an optimisation, or all of them, put away.
 async fn archived(turn: &mut Turn<'_>, run_id: Option<&str>) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT number FROM mcp_memory.entries
-         WHERE scope = $1 AND archived_at IS NOT NULL AND ($2::text IS NULL OR archived_by = $2) ORDER BY number",
+         WHERE scope = $1 AND archived_at IS NOT NULL AND ($2::text IS NULL OR archived_by = $2) LIMIT $3",
     )
     .bind(turn.scope)
     .bind(run_id.map(kept))
+    .bind(i64::from(PORTION))
     .fetch_all(&mut *turn.transaction)
     .await
 }
@@ -160,10 +161,12 @@ impl Write for Unarchive {
         sqlx::query(
             "UPDATE mcp_memory.entries AS e
              SET version = back.version, archived_at = NULL, archived_by = NULL, merged_into = NULL
-             FROM unnest($1::bigint[], $2::bigint[]) AS back (number, version) WHERE e.number = back.number",
+             FROM unnest($1::bigint[], $2::bigint[]) AS back (number, version)
+             WHERE e.number = back.number AND e.scope = $3",
         )
         .bind(&numbers)
         .bind(&versions)
+        .bind(turn.scope)
         .execute(&mut *turn.transaction)
         .await?;
         Ok(Ok(numbers.len() as u64))

@@ -126,3 +126,31 @@ async fn readers_that_are_all_in_use_say_so() {
     drop(held);
     store.check().await.expect("one is free");
 }
+
+#[tokio::test]
+async fn much_that_was_put_away_comes_back_and_goes_portion_by_portion() {
+    let (_directory, store) = fresh().await;
+    let (a, all) = (scope("a"), 2 * u64::from(PORTION) + 5);
+    let drafts = (0..all.cast_signed()).map(|number| memory(number, &format!("word {number}")));
+    store.insert(&a, drafts.collect()).await.expect("stored");
+    let put_away = async || {
+        let rows = store.load(&a, 0, None, 5000).await.expect("loads");
+        let archivals = rows.iter().map(|row| Archival {
+            number: row.number,
+            version: row.version,
+            merged_into: None,
+        });
+        store.archive(&a, "run", Moment(9), archivals.collect()).await.expect("put away")
+    };
+    assert_eq!(put_away().await, all);
+    // Other writes have their turn after each.
+    let some = upkeep::Unarchive { scope: a.clone(), run_id: None };
+    assert_eq!(store.writer.write(some).await.expect("back"), u64::from(PORTION));
+    assert_eq!(store.unarchive(&a, Some("run")).await.expect("back"), u64::from(PORTION) + 5);
+    assert_eq!(store.size(&a).await.expect("counts"), all);
+    assert_eq!(put_away().await, all);
+    let some = upkeep::Purge { scope: a.clone(), run_id: Some("run".into()) };
+    assert_eq!(store.writer.write(some).await.expect("gone"), u64::from(PORTION));
+    assert_eq!(store.purge(&a, None).await.expect("gone"), u64::from(PORTION) + 5);
+    assert_eq!(store.statistics("t", Some("a"), Moment(0)).await.expect("counts").archived_memories, 0);
+}

@@ -7,7 +7,7 @@ use super::writer::Write;
 use super::writes;
 use crate::model::{Archival, Draft, Scope, Session};
 use crate::moment::Moment;
-use crate::store::{Onto, StoreError, Vector};
+use crate::store::{Onto, PORTION, StoreError, Vector};
 
 type Outcome<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
@@ -115,7 +115,7 @@ impl Write for Archive {
     }
 }
 
-/// What an optimisation, or all of them, put away.
+/// The first of what an optimisation, or all of them, put away.
 async fn archived(
     ledger: &mut Ledger<'_>,
     place: Place,
@@ -123,10 +123,11 @@ async fn archived(
 ) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT number FROM entries WHERE scope = ?1 AND archived_at IS NOT NULL AND (?2 IS NULL OR archived_by = ?2)
-         ORDER BY number",
+         LIMIT +?3",
     )
     .bind(place.scope)
     .bind(run_id)
+    .bind(PORTION)
     .fetch_all(&mut *ledger.connection)
     .await
 }
@@ -147,10 +148,11 @@ impl Write for Unarchive {
             place.version += 1;
             sqlx::query(
                 "UPDATE entries SET version = ?, archived_at = NULL, archived_by = NULL, merged_into = NULL
-                 WHERE number = ?",
+                 WHERE number = ? AND scope = ?",
             )
             .bind(place.version)
             .bind(number)
+            .bind(place.scope)
             .execute(&mut *ledger.connection)
             .await?;
         }
