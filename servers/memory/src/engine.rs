@@ -88,6 +88,9 @@ pub struct Report {
 const HEAVIEST_ENTRY: usize = 64 << 10;
 const HEAVIEST_PAGE: usize = 256 << 10;
 
+/// Entries that are read at once: one search of many large ones must not take all memory.
+const READ_AT_ONCE: usize = 50;
+
 /// A search as the cache knows it: in a scope, in a life of the store, at a version, by the models since one change of them.
 type SearchKey = (Scope, u64, u64, u64, String);
 /// An entry as the cache knows it: in a scope, in a life of the store, its number and its own version.
@@ -218,18 +221,36 @@ impl<S: Store> Engine<S> {
         self.find(scope, search, now).await.map(|(page, _)| page)
     }
 
-    /// Entries by their numbers and versions, out of the cache or the store.
+    /// Entries by their numbers and versions, best first: as many as fill a page, beyond which none is shown.
     async fn entries(
         &self,
         scope: &Scope,
         places: &[(u64, u64)],
     ) -> Result<HashMap<u64, Arc<Kept>>, StoreError> {
-        let (now, life) = (Instant::now(), self.store.lives());
         let mut found = HashMap::with_capacity(places.len());
+        let mut bytes = 0;
+        let mut portions = places.chunks(READ_AT_ONCE).peekable();
+        while let Some(places) = portions.next() {
+            let read = self.read(scope, places).await?;
+            if portions.peek().is_some() {
+                bytes += read.iter().map(|kept| kept.entry.weight()).sum::<usize>();
+            }
+            found.extend(read.into_iter().map(|kept| (kept.number, kept)));
+            if bytes > Page::<Found>::MAX_BYTES {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Entries by their numbers and versions, in any order, out of the cache or the store.
+    async fn read(&self, scope: &Scope, places: &[(u64, u64)]) -> Result<Vec<Arc<Kept>>, StoreError> {
+        let (now, life) = (Instant::now(), self.store.lives());
+        let mut read = Vec::with_capacity(places.len());
         let mut missing = Vec::new();
         for &(number, version) in places {
             match self.memories.get(&(scope.clone(), life, number, version), now) {
-                Some(kept) => drop(found.insert(number, kept)),
+                Some(kept) => read.push(kept),
                 None => missing.push(number),
             }
         }
@@ -239,10 +260,10 @@ impl<S: Store> Engine<S> {
                 if kept.entry.weight() <= HEAVIEST_ENTRY {
                     self.memories.put((scope.clone(), life, kept.number, kept.version), kept.clone(), now);
                 }
-                found.insert(kept.number, kept);
+                read.push(kept);
             }
         }
-        Ok(found)
+        Ok(read)
     }
 
     /// The place of a scope's index, and the scope's version; `None` where nothing was ever stored.

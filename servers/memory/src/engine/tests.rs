@@ -104,6 +104,19 @@ async fn filters_and_weights_choose_and_order() {
 }
 
 #[tokio::test]
+async fn of_large_entries_no_more_are_read_than_an_answer_takes() {
+    let (_directory, engine) = fresh().await;
+    let large = "x".repeat(90_000);
+    for number in 1..=60 {
+        store(&engine, "a", number, &format!("green tea {number} {large}")).await;
+    }
+    let search = Search { limit: 200, ..search("green tea") };
+    let page = engine.search(&scope("a"), &search, Moment(0)).await.unwrap();
+    assert!(page.truncated && page.items.len() > 40, "{}", page.items.len());
+    assert_eq!(engine.report().memories.misses, 50, "of those that were found");
+}
+
+#[tokio::test]
 async fn an_answer_of_the_cache_is_never_older_than_the_store() {
     let (_directory, engine) = fresh().await;
     store(&engine, "a", 1, "Ada prefers green tea").await;
