@@ -108,6 +108,8 @@ pub struct Engine<S> {
     /// How often these were changed.
     models: AtomicU64,
     backlog: Backlog,
+    /// Held by the optimisation that has a portion in memory.
+    optimising: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The place of one scope's index.
@@ -163,6 +165,7 @@ impl<S: Store> Engine<S> {
             neural: watch::Sender::new(Arc::new(Neural::none())),
             models: AtomicU64::new(0),
             backlog: Backlog::default(),
+            optimising: Arc::default(),
         }
     }
 

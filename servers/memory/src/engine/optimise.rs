@@ -1,7 +1,8 @@
 //! Making a scope smaller: near-duplicates are merged, the old and unimportant is put away. Nothing is deleted.
 //!
 //! A scope is gone through in portions, in the order in which it was stored, and what is found in one is put away before
-//! the next is read: a large scope takes no more memory than one portion. Near-duplicates are looked for within each.
+//! the next is read: a large scope takes no more memory than one portion, nor do several at once. Near-duplicates are looked for
+//! within each.
 
 use super::duplicates::{Text, merges};
 use super::{Engine, analyse};
@@ -65,9 +66,15 @@ impl<S: Store> Engine<S> {
         let mut done = Optimised::default();
         let mut after = 0;
         loop {
+            // One at a time, until it is done, whoever still waits for it: portion and plan may take a hundred megabytes.
+            let turn = self.optimising.clone().lock_owned().await;
             let (portion, complete) = self.portion(scope, &mut after).await?;
             done.examined += portion.len() as u64;
-            let plan = tokio::task::spawn_blocking(move || plan(portion, rules));
+            let plan = tokio::task::spawn_blocking(move || {
+                let plan = plan(portion, rules);
+                drop(turn);
+                plan
+            });
             let Plan { archivals, merges } = plan.await.map_err(|_| StoreError::Closed)?;
             done.merged += merges.len() as u64;
             done.aged_out += (archivals.len() - merges.len()) as u64;
@@ -149,6 +156,7 @@ mod tests {
     use crate::store::conformance::{memory, message, scope};
     use crate::store::sqlite::{Options, SqliteStore};
     use std::sync::Arc;
+    use std::time::Duration;
 
     const RULES: Rules = Rules { compact_threshold: 0.9, archive_below: 0.0, old_before: Moment(0) };
 
@@ -187,5 +195,19 @@ mod tests {
             }
         }
         assert_eq!(lengths, [8, 8, 4]);
+    }
+
+    #[tokio::test]
+    async fn one_portion_is_in_memory_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
+        store.insert(&scope("a"), vec![memory(1, "one")]).await.expect("stored");
+        let engine = Engine::new(Arc::new(store), capacity(1 << 30));
+        let optimise = async || engine.optimise(&scope("a"), RULES, None).await.expect("done").examined;
+        let turn = engine.optimising.clone().lock_owned().await;
+        let waits = tokio::time::timeout(Duration::from_millis(300), optimise()).await;
+        waits.expect_err("it is another one's turn");
+        drop(turn);
+        assert_eq!(optimise().await, 1);
     }
 }
