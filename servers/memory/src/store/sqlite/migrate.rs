@@ -3,7 +3,7 @@
 use super::{Lock, Options, file_in, open_to_write};
 use crate::model::ContentHash;
 use anyhow::{Context, bail};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Row, SqlSafeStr, SqlitePool};
 use std::path::Path;
 
@@ -55,7 +55,13 @@ pub(super) async fn migrate_new_to(pool: &SqlitePool, version: i64) {
 }
 
 pub(super) async fn bring_up_to_date(pool: &SqlitePool) -> anyhow::Result<()> {
-    migrator().run(pool).await?;
+    match migrator().run(pool).await {
+        Err(MigrateError::VersionMissing(version)) => bail!(
+            "they have version {version}, and this program knows up to {PRESENT}: use the program that made them, \
+             or let that one take them back first (mcp-system memory migrate --data DIR --to {PRESENT})"
+        ),
+        migrated => migrated?,
+    }
     compute_hashes(pool).await
 }
 

@@ -102,3 +102,18 @@ async fn what_a_key_was_used_for_is_known_once_there_is_room_for_it() {
     migrate(directory.path(), 3).await.expect("and forward");
     conformance::a_key_is_known_to_be_for(&open(directory.path()).await, "kept").await;
 }
+
+#[tokio::test]
+async fn tables_of_a_newer_program_are_refused_with_what_to_do() {
+    let (directory, store) = fresh().await;
+    store.close().await;
+    drop(store);
+    let mut connection = connect(directory.path()).await;
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        VALUES (4, 'later', TRUE, x'00', 0)";
+    sqlx::query(later).execute(&mut connection).await.expect("noted");
+    connection.close().await.unwrap();
+    let refused = SqliteStore::open(directory.path(), &Options::default()).await.expect_err("newer");
+    let told = format!("{refused:#}");
+    assert!(told.contains("have version 4") && told.contains("memory migrate"), "{told}");
+}
