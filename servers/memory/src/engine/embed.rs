@@ -187,7 +187,10 @@ impl<S: Store> Engine<S> {
                     }
                 }
                 Err((error, left)) => {
-                    tracing::debug!(%error, "entries stay without vectors for now");
+                    // The first of several. Where it is the model that fails, that is told already.
+                    if wait == FIRST_WAIT && matches!(error, Trouble::Store(_)) {
+                        tracing::warn!(%error, model, "vectors cannot be kept for now; entries stay without");
+                    }
                     self.backlog.add(left);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
