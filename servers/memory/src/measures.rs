@@ -78,3 +78,43 @@ impl<S: Store> Collector for Measures<S> {
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::draft;
+    use crate::engine::tests::{capacity, search};
+    use crate::store::conformance::{memory, scope};
+    use crate::store::sqlite::{Options, SqliteStore};
+    use prometheus::TextEncoder;
+
+    #[tokio::test]
+    async fn it_is_told_how_the_caches_serve_and_what_the_indexes_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
+        let engine = Arc::new(Engine::new(Arc::new(store), capacity(1 << 30)));
+        let metrics = Metrics::new("memory");
+        register(&metrics, engine.clone()).expect("registers");
+        let tea = draft(memory(1, "Ada prefers green tea").entry, None);
+        engine.store().insert(&scope("a"), vec![tea]).await.expect("stored");
+        let told = |lines: &[&str]| {
+            let text = TextEncoder::new().encode_to_string(&metrics.registry().gather()).expect("text");
+            for line in lines {
+                assert!(text.lines().any(|it| it == *line), "{line} is not in {text}");
+            }
+        };
+        for _ in 0..3 {
+            engine.search_cached(&scope("a"), &search("tea")).await.expect("finds");
+        }
+        let lookups = [
+            "mcp_memory_cache_lookups_total{cache=\"search\",result=\"hit\"} 2",
+            "mcp_memory_cache_lookups_total{cache=\"search\",result=\"miss\"} 1",
+            "mcp_memory_cache_lookups_total{cache=\"memory\",result=\"miss\"} 1",
+            "mcp_memory_indexes 1",
+        ];
+        told(&[&lookups[..], &["mcp_memory_cache_entries{cache=\"search\"} 1"]].concat());
+        engine.clear_searches("t");
+        // Counted once, however often they are asked for.
+        told(&[&lookups[..], &["mcp_memory_cache_entries{cache=\"search\"} 0"]].concat());
+    }
+}
