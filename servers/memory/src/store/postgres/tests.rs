@@ -331,6 +331,21 @@ async fn a_writer_that_vanishes_holds_its_scope_for_a_minute_at_the_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_the_database_ends_for_their_idleness_are_replaced() {
+    let idle = [("fsync", "off"), ("idle_session_timeout", "300ms")];
+    let server = databases::postgres(&idle).expect("a PostgreSQL");
+    let store = open(server.url()).await;
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mcp-system-memory'";
+    for number in 1..=3 {
+        until(|| sql(server.url(), ours) == "0");
+        let word = memory(number, &format!("word {number}"));
+        store.insert(&scope("a"), vec![word]).await.expect("stored");
+        until(|| sql(server.url(), ours) == "0");
+        assert_eq!(store.size(&scope("a")).await.expect("counts"), number.cast_unsigned());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_told_and_ends_by_itself() {
     let mut server = database("off");
     let mut options = options(server.url());
