@@ -6,7 +6,7 @@ mod logins;
 
 use super::turn::Turn;
 use super::*;
-use crate::store::conformance::{self, keyed, memory, scope};
+use crate::store::conformance::{self, keyed, memory, message, scope};
 use mcp_system_config::Retry;
 use mcp_system_tests::databases::{self, Database, Relay};
 use std::sync::Arc;
@@ -131,6 +131,38 @@ async fn tables_go_back_by_a_version_and_forward_again() {
     let error = PostgresStore::open(&options(server.url())).await.expect_err("newer");
     assert!(format!("{error:#}").contains("have version 99"), "{error:#}");
     assert!(migrate(&options(server.url()), 99).await.is_err());
+}
+
+/// Copies of one program go on beside those of the next, which has added to the tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_gain_columns_serve_who_knows_nothing_of_them() {
+    let server = database("off");
+    let options = Options { pool: Pool { min_size: 1, max_size: 1 }, ..options(server.url()) };
+    let store = PostgresStore::open(&options).await.expect("opens");
+    let (a, every) = (scope("a"), Filter::default());
+    let use_all = async |number: i64| {
+        let inserted =
+            store.insert(&a, vec![memory(number, &format!("word {number}"))]).await.expect("stored");
+        store.say(&a, message("s", number + 100), Moment(1000)).await.expect("said");
+        let kept = store.get(&a, &inserted[0].id).await.expect("reads").expect("there");
+        let changed = memory(number, &format!("changed {number}"));
+        store.replace(&a, (kept.number, kept.version), changed).await.expect("asked").expect("replaced");
+        store.get_many(&a, &[kept.number]).await.expect("reads");
+        store.history(&a, "s", None, 9).await.expect("reads").expect("a session");
+        store.recent(&a, &every, 9).await.expect("reads");
+        store.load(&a, 0, None, 9).await.expect("loads");
+        store.changes_since(&a, 0, None, 9).await.expect("reads");
+        store.statistics("t", None, Moment(0)).await.expect("counts");
+        store.scopes(None, 9).await.expect("lists");
+        store.export_entries(&a, 0, 9).await.expect("exports");
+        store.export_sessions(&a, None, 9).await.expect("exports");
+        assert!(store.delete(&a, &inserted[0].id).await.expect("deletes"));
+    };
+    use_all(1).await;
+    for table in ["scopes", "entries", "sessions", "tombstones", "vectors"] {
+        sql(server.url(), &format!("ALTER TABLE mcp_memory.{table} ADD COLUMN later text"));
+    }
+    use_all(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -378,11 +378,15 @@ impl Write for Say {
             Err(error) => return Ok(Err(error)),
         };
         let begun = begin(turn, &beginning).await?;
-        let row = sqlx::query("SELECT * FROM mcp_memory.sessions WHERE scope = $1 AND id = $2")
-            .bind(turn.scope)
-            .bind(kept(&beginning.id))
-            .fetch_one(&mut *turn.transaction)
-            .await?;
+        // By their names: another program may add columns while this one runs.
+        let row = sqlx::query(
+            "SELECT id, user_id, metadata, created_at, expires_at, fixed FROM mcp_memory.sessions
+             WHERE scope = $1 AND id = $2",
+        )
+        .bind(turn.scope)
+        .bind(kept(&beginning.id))
+        .fetch_one(&mut *turn.transaction)
+        .await?;
         let mut session = rows::session(&row)?;
         if let Some(inserted) = known {
             return Ok(Ok(Some(Said { session, begun, inserted })));
