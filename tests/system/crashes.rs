@@ -1,5 +1,6 @@
 //! What a memory server has acknowledged, it still holds: after SIGKILL in the middle of many stores, and on a disk
-//! that is full. Real processes, many callers at once; what was acknowledged is counted against what is found.
+//! that is full. Real processes, many callers at once; what was acknowledged is counted against what is found, and against what
+//! the kernel was told to bring to the disk.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,6 +18,8 @@ use crate::group::{Group, Scenario, same};
 const WRITERS: usize = 8;
 /// The most memories of one agent, so that one call lists them all.
 const OF_ONE_AGENT: usize = 200;
+/// Stores that are looked at one by one.
+const STORES: usize = 40;
 /// Deaths of one server.
 const ROUNDS: usize = 3;
 
@@ -29,6 +32,7 @@ pub(crate) fn group() -> Group {
         })
         .into();
     scenarios.push(Scenario::new("a_full_disk_refuses_and_loses_nothing", a_full_disk));
+    scenarios.push(Scenario::new("acknowledged_is_synced_before_synchronous_full", a_power_cut));
     Group { name: "crashes", scenarios, shared: Vec::new() }
 }
 
@@ -170,4 +174,38 @@ fn a_full_disk() -> Result<()> {
     let id = answer["structuredContent"]["memory_id"].as_str().context("a stored memory without an id")?;
     acknowledged.insert(id.to_owned());
     same("what is held when there is room again", &held(&mut client, "a")?, &acknowledged)
+}
+
+/// A power cut takes what was not brought to the disk. None can be had here, but what the server asks the kernel for is seen.
+fn a_power_cut() -> Result<()> {
+    same("stores that were synced before they were acknowledged", &synced_stores("full")?, &STORES)?;
+    let normal = synced_stores("normal")?;
+    ensure!(
+        normal < STORES / 2,
+        "with `normal`, which is to be faster, {normal} of {STORES} were synced too"
+    );
+    Ok(())
+}
+
+/// How many of the stores were acknowledged after a sync that began after they were sent.
+fn synced_stores(level: &str) -> Result<usize> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("calls");
+    let settings = format!("{{settings: {{synchronous: {level}}}, shutdown: {{drainSeconds: 0}}}}");
+    let trace = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
+    let trace: Vec<String> = trace.into_iter().chain([log.display().to_string()]).collect();
+    let server = Single::start_as("memory", |_| Ok(settings), |_| trace)?;
+    let mut client = Client::http(&Place::of(&server.url())?)?;
+    let syncs = || -> Result<usize> {
+        let calls = std::fs::read_to_string(&log).context("strace has written nothing")?;
+        Ok(calls.lines().filter(|line| line.contains("sync") && line.ends_with("= 0")).count())
+    };
+    let mut count = 0;
+    for number in 0..STORES {
+        let before = syncs()?;
+        let content = format!("crane {number} in the harbour");
+        client.call("store_memory", &json!({"agent_id": "a", "content": content}))?.result()?;
+        count += usize::from(syncs()? > before);
+    }
+    Ok(count)
 }

@@ -26,12 +26,13 @@ pub(crate) const FOR_CLUSTER: &[Package] = &[
     Package { name: "buildah", program: "buildah" },
 ];
 
-/// What the databases need. Redis is one program under several names, and the package that calls it redis-server
-/// would start one as well.
+/// What the databases need; strace counts what ours syncs. Redis is one program under several names, and the package that
+/// calls it redis-server would start one as well.
 pub(crate) const FOR_DATABASES: &[Package] = &[
     Package { name: "redis-tools", program: "redis-check-rdb" },
     Package { name: "iproute2", program: "ip" },
     Package { name: "util-linux", program: "unshare" },
+    Package { name: "strace", program: "strace" },
 ];
 
 /// The search path of everything that the cluster runs: system administration programs included, which an ordinary
