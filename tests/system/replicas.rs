@@ -74,6 +74,11 @@ fn never_stale() -> Result<()> {
     let mut hits = 0;
     for round in 0..30 {
         all.insert(store(&mut clients[round % REPLICAS], "a", round)?);
+        if round % 3 == 2 {
+            let oldest = all.pop_first().context("nothing is stored")?;
+            let forget = json!({"agent_id": "a", "memory_id": oldest});
+            clients[(round + 1) % REPLICAS].call("delete_memory", &forget)?.result()?;
+        }
         for (number, client) in clients.iter_mut().enumerate() {
             for again in [false, true] {
                 let result = client.call("search_memories_cached", &cached)?.result()?;
