@@ -91,6 +91,7 @@ impl CallerKeys {
                 key: None,
                 sha256: Some(hex(&Sha256::digest(self.key.as_bytes()))),
                 tenants: vec![EVERY_TENANT.to_owned()],
+                agents: None,
             }],
         };
         [(KEYS_FILE, keys.to_text()), (ORCHESTRATOR_KEY, self.key.clone())]

@@ -1,7 +1,7 @@
 //! Who may call a server, and the file of keys that tells callers apart.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +12,10 @@ pub const EVERY_TENANT: &str = "*";
 const SHORTEST_KEY: usize = 16;
 /// The longest name of a principal or a tenant.
 const LONGEST_NAME: usize = 128;
+/// The longest name of an agent, as the memory server takes them.
+const LONGEST_AGENT: usize = 256;
+/// The most agents of a key, and of a header, in which they go from server to server.
+pub const MOST_AGENTS: usize = 100;
 
 /// Who may call a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +63,14 @@ pub struct Key {
     /// The tenants that may be touched, the first of which is meant where a call names none; `*` stands for
     /// all, and then `default` is meant.
     pub tenants: Vec<String>,
+    /// The agents that may be named, each by its whole name; without the list, every agent of the tenants.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Vec<String>>,
+}
+
+/// A list that is there is a list: one that somebody began and left at `null` must not stand for all.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::deserialize(deserializer).map(Some)
 }
 
 /// Whoever prints a key must not print what opens the door.
@@ -67,6 +79,7 @@ impl fmt::Debug for Key {
         f.debug_struct("Key")
             .field("principal", &self.principal)
             .field("tenants", &self.tenants)
+            .field("agents", &self.agents)
             .finish_non_exhaustive()
     }
 }
@@ -83,8 +96,8 @@ impl Keys {
                 .map(|at| format!(" (line {}, column {})", at.line(), at.column()))
                 .unwrap_or_default();
             format!(
-                "it is not of the form `keys: [{{principal: NAME, key: TEXT or sha256: HEX, tenants: [NAME, ...]}}]`\
-                 {place}"
+                "it is not of the form `keys: [{{principal: NAME, key: TEXT or sha256: HEX, tenants: [NAME, ...], \
+                 agents: [NAME, ...]}}]`, where agents may be left out{place}"
             )
         })?;
         let mut seen = BTreeMap::new();
@@ -131,11 +144,33 @@ impl Key {
         if self.tenants.is_empty() {
             return Err(format!("name at least one tenant, or \"{EVERY_TENANT}\" for all"));
         }
-        match self.tenants.iter().find(|tenant| *tenant != EVERY_TENANT && !is_name(tenant)) {
-            Some(tenant) => Err(format!("the tenant {tenant:?} must be {}", name_rule())),
+        if let Some(tenant) = self.tenants.iter().find(|tenant| *tenant != EVERY_TENANT && !is_name(tenant)) {
+            return Err(format!("the tenant {tenant:?} must be {}", name_rule()));
+        }
+        let Some(agents) = &self.agents else { return Ok(()) };
+        if !(1..=MOST_AGENTS).contains(&agents.len()) {
+            return Err(format!("name 1 to {MOST_AGENTS} agents, or leave agents out for every one"));
+        }
+        match agents.iter().find(|agent| !is_agent(agent)) {
+            Some(agent) => Err(format!("the agent {agent:?} must be {}", agent_rule())),
             None => Ok(()),
         }
     }
+}
+
+/// Whether a text can name an agent of a key: one that a list in a header can hold.
+pub fn is_agent(text: &str) -> bool {
+    (1..=LONGEST_AGENT).contains(&text.len())
+        && text.trim() == text
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b",*".contains(&byte))
+}
+
+/// What [`is_agent`] asks for, in words.
+pub fn agent_rule() -> String {
+    format!(
+        "the whole name of one agent: 1 to {LONGEST_AGENT} characters of ASCII, no comma and no * among them, and no \
+         blank at either end"
+    )
 }
 
 /// Whether a text can name a principal or a tenant.
@@ -170,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_for_the_agents_that_it_lists_or_for_every_one_without_a_list() {
+        let text = format!(
+            "keys: [{{principal: a, key: {KEY}, tenants: [x], agents: [b, c/1, two words]}}, \
+             {{principal: b, key: {KEY}2, tenants: [x]}}]"
+        );
+        let keys = Keys::parse(&text).expect("reads");
+        let listed: Vec<String> = ["b", "c/1", "two words"].map(str::to_owned).into();
+        assert_eq!((&keys.keys[0].agents, &keys.keys[1].agents), (&Some(listed), &None));
+        assert_eq!(Keys::parse(&keys.to_text()), Ok(keys));
+        // What was begun and left empty is no list of all.
+        for unsaid in ["", " null", " ~", " []"] {
+            let text = format!("keys:\n- principal: a\n  key: {KEY}\n  tenants: [x]\n  agents:{unsaid}\n");
+            Keys::parse(&text).expect_err(unsaid);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_by_its_place_and_never_repeated() {
         let of = |entry: &str| Keys::parse(&format!("keys: [{entry}]")).expect_err(entry);
         for (entry, said) in [
@@ -183,6 +235,18 @@ mod tests {
             ("{principal: a, tenants: [x]}".into(), "either key or sha256"),
             (format!("{{principal: a, key: {KEY}, tenants: []}}"), "at least one tenant"),
             (format!("{{principal: a, key: {KEY}, tenants: ['a b']}}"), "the tenant \"a b\" must be"),
+            (
+                format!("{{principal: a, key: {KEY}, tenants: [x], agents: []}}"),
+                "leave agents out for every one",
+            ),
+            (
+                format!("{{principal: a, key: {KEY}, tenants: [x], agents: ['team-*']}}"),
+                "the agent \"team-*\" must be the whole name of one agent",
+            ),
+            (
+                format!("{{principal: a, key: {KEY}, tenants: [x], agents: ['a,b']}}"),
+                "the agent \"a,b\" must be",
+            ),
             (
                 format!(
                     "{{principal: a, key: {KEY}, tenants: [x]}}, {{principal: b, key: {KEY}, tenants: [x]}}"

@@ -19,7 +19,9 @@ mod reload;
 mod tools;
 mod weaviate_direct;
 
-pub use callers::{Anonymous, Callers, EVERY_TENANT, Key, Keys, is_name, name_rule};
+pub use callers::{
+    Anonymous, Callers, EVERY_TENANT, Key, Keys, MOST_AGENTS, agent_rule, is_agent, is_name, name_rule,
+};
 pub use common::{Bulkhead, Listen, Log, LogFormat, LogLevel, Profiling, Resilience, Retry, Shutdown};
 pub use embeddings::{EmbeddingSettings, EndpointEmbeddings, OnnxEmbeddings, RerankSettings};
 pub use environment::{EnvironmentError, Lookup};

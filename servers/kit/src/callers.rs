@@ -1,6 +1,6 @@
-//! Who calls: a bearer key names a principal, and the tenants that it may touch.
+//! Who calls: a bearer key names a principal, the tenants that it may touch, and perhaps the agents that it may name.
 //!
-//! Nothing here knows HTTP beyond two headers, nor what a tenant owns; servers ask [`Caller::of`] and put the
+//! Nothing here knows HTTP beyond three headers, nor what a tenant or an agent owns; servers ask [`Caller::of`] and put the
 //! answer into every question to their store.
 
 use crate::followed::Followed;
@@ -8,14 +8,23 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use mcp_system_config::{Anonymous, Callers, EVERY_TENANT, Keys, is_name, name_rule};
+use mcp_system_config::{
+    Anonymous, Callers, EVERY_TENANT, Keys, MOST_AGENTS, agent_rule, is_agent, is_name, name_rule,
+};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 /// The header in which a caller says which tenant it means.
 pub const TENANT_HEADER: &str = "mcp-tenant";
+/// The header in which a caller says which agents alone it means, with commas between; empty, it means none. It only ever takes
+/// away from what the key may, so whoever passes a call on passes its agents on in it.
+pub const AGENTS_HEADER: &str = "mcp-agents";
+
+/// Agents by their names, for many clones.
+type Agents = Arc<[Arc<str>]>;
 
 static OWNER: LazyLock<Arc<str>> = LazyLock::new(|| "owner".into());
 static DEFAULT_TENANT: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
@@ -27,17 +36,24 @@ pub struct Caller {
     pub principal: Arc<str>,
     /// Whose things are meant.
     pub tenant: Arc<str>,
+    /// The agents of the tenant that may be named, each once; `None` for every one.
+    pub agents: Option<Agents>,
 }
 
 impl Caller {
-    /// A caller of this name who means this tenant.
+    /// A caller of this name who means this tenant, and may name each of its agents.
     pub fn new(principal: &str, tenant: &str) -> Self {
-        Self { principal: principal.into(), tenant: tenant.into() }
+        Self { principal: principal.into(), tenant: tenant.into(), agents: None }
     }
 
     /// The one to whom everything belongs where there are no keys.
     pub fn owner() -> Self {
-        Self { principal: OWNER.clone(), tenant: DEFAULT_TENANT.clone() }
+        Self { principal: OWNER.clone(), tenant: DEFAULT_TENANT.clone(), agents: None }
+    }
+
+    /// Whether this agent of the tenant may be named.
+    pub fn may_name(&self, agent: &str) -> bool {
+        self.agents.as_ref().is_none_or(|agents| agents.iter().any(|own| **own == *agent))
     }
 
     /// Who makes the request with these extensions. The kit has checked it before the handler hears of the
@@ -57,6 +73,7 @@ pub(crate) enum Refusal {
     /// Calls without a key are taken from this machine alone.
     Remote,
     BadTenant,
+    BadAgents,
     OtherTenant {
         principal: Arc<str>,
         tenant: String,
@@ -78,6 +95,11 @@ impl fmt::Display for Refusal {
                  (callers.keysFile), or set callers.anonymous to network where strangers cannot reach it",
             ),
             Self::BadTenant => write!(f, "the header Mcp-Tenant must hold one tenant: {}", name_rule()),
+            Self::BadAgents => write!(
+                f,
+                "there may be one header Mcp-Agents, with up to {MOST_AGENTS} agents and commas between them, each {}",
+                agent_rule()
+            ),
             Self::OtherTenant { principal, tenant, allowed } => write!(
                 f,
                 "the key of {principal} may not touch the tenant {tenant:?}; it may touch {}: name one of them in \
@@ -123,14 +145,23 @@ impl Access {
                         allowed: key.tenants.named.clone(),
                     })?,
                 };
-                Ok(Caller { principal: key.principal.clone(), tenant })
+                let agents = narrowed(key.agents.as_ref(), agents(headers)?);
+                Ok(Caller { principal: key.principal.clone(), tenant, agents })
             }
             Self::Anonymous(Anonymous::Loopback) if !local => Err(Refusal::Remote),
             Self::Anonymous(_) => {
                 let tenant = tenant(headers)?.map_or_else(|| DEFAULT_TENANT.clone(), Into::into);
-                Ok(Caller { principal: OWNER.clone(), tenant })
+                Ok(Caller { principal: OWNER.clone(), tenant, agents: agents(headers)? })
             }
         }
+    }
+}
+
+/// The agents of a key that a request means. What is asked for never adds to what the key may.
+fn narrowed(own: Option<&Agents>, asked: Option<Agents>) -> Option<Agents> {
+    match (own, asked) {
+        (Some(own), Some(asked)) => Some(own.iter().filter(|agent| asked.contains(agent)).cloned().collect()),
+        (own, asked) => asked.or_else(|| own.cloned()),
     }
 }
 
@@ -157,6 +188,28 @@ fn tenant(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
+fn agents(headers: &HeaderMap) -> Result<Option<Agents>, Refusal> {
+    let mut values = headers.get_all(AGENTS_HEADER).iter();
+    let text = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.to_str().map_err(|_| Refusal::BadAgents)?,
+        (Some(_), Some(_)) => return Err(Refusal::BadAgents),
+    };
+    // Who names nobody means nobody, not everybody.
+    let names = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+    let names: Vec<&str> = names.take(MOST_AGENTS + 1).collect();
+    if names.len() > MOST_AGENTS || !names.iter().all(|name| is_agent(name)) {
+        return Err(Refusal::BadAgents);
+    }
+    Ok(Some(once(names.into_iter())))
+}
+
+/// Each of these agents once.
+fn once<'a>(names: impl Iterator<Item = &'a str>) -> Agents {
+    let mut seen = HashSet::new();
+    names.filter(|name| seen.insert(*name)).map(Arc::<str>::from).collect()
+}
+
 /// All keys, as digests: what lies in memory opens nothing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keyring(Vec<Entry>);
@@ -166,6 +219,7 @@ struct Entry {
     digest: [u8; 32],
     principal: Arc<str>,
     tenants: Tenants,
+    agents: Option<Agents>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -199,6 +253,7 @@ impl Keyring {
                     .map(|it| (**it).into())
                     .collect(),
             },
+            agents: key.agents.as_ref().map(|agents| once(agents.iter().map(String::as_str))),
         });
         let entries: Vec<_> = entries.collect();
         // One given as text and the other as its hash; the same texts were refused before.
@@ -285,6 +340,41 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_of_some_agents_names_those_alone_and_a_header_only_takes_away() {
+        type Named = Result<Option<Vec<String>>, Refusal>;
+        let text = format!(
+            "keys: [{{principal: alice, key: {ALICE}, tenants: [red], agents: [a, b c, a]}}, \
+             {{principal: root, key: {ROOT}, tenants: ['*']}}]"
+        );
+        let access = Access::Keys(ArcSwap::from_pointee(Keyring::parse(&text).expect("keys")));
+        let named = |key: &str, lines: &[&str]| -> Named {
+            let bearer = format!("Bearer {key}");
+            let lines = lines.iter().map(|line| (AGENTS_HEADER, *line));
+            let pairs: Vec<_> = lines.chain([("authorization", &*bearer)]).collect();
+            let agents = access.admit(&headers(&pairs), true)?.agents;
+            Ok(agents.map(|agents| agents.iter().map(|agent| (**agent).to_owned()).collect()))
+        };
+        let some =
+            |agents: &[&str]| -> Named { Ok(Some(agents.iter().map(|agent| (*agent).to_owned()).collect())) };
+        assert_eq!(named(ALICE, &[]), some(&["a", "b c"]));
+        assert_eq!(named(ALICE, &["b c, other"]), some(&["b c"]));
+        assert_eq!(named(ALICE, &["other"]), some(&[]), "nobody, and not everybody");
+        assert_eq!(named(ALICE, &[""]), some(&[]));
+        assert_eq!(named(ROOT, &[]), Ok(None));
+        assert_eq!(named(ROOT, &["x,y,x"]), some(&["x", "y"]), "each once");
+        assert_eq!(named(ROOT, &[""]), some(&[]));
+        for bad in [&["a,,b"] as &[&str], &["*"], &["a*"], &["a", "b"]] {
+            assert_eq!(named(ROOT, bad), Err(Refusal::BadAgents), "{bad:?}");
+        }
+        let many = ["a"; MOST_AGENTS + 1].join(",");
+        assert_eq!(named(ROOT, &[many.as_str()]), Err(Refusal::BadAgents), "too many to ask for one by one");
+        let open = Access::Anonymous(Anonymous::Network);
+        let caller = open.admit(&headers(&[(AGENTS_HEADER, "a")]), false).expect("the owner");
+        assert!(caller.may_name("a") && !caller.may_name("A") && !caller.may_name("a b"));
+        assert!(Caller::owner().may_name("anybody"));
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn refused(refusal: &Refusal) -> Response {
         Refusal::UnknownKey => {
             (StatusCode::UNAUTHORIZED, Some("Bearer realm=\"mcp-system\", error=\"invalid_token\""))
         }
-        Refusal::BadTenant => (StatusCode::BAD_REQUEST, None),
+        Refusal::BadTenant | Refusal::BadAgents => (StatusCode::BAD_REQUEST, None),
         Refusal::Remote | Refusal::OtherTenant { .. } => (StatusCode::FORBIDDEN, None),
     };
     let mut response = error(code, -32600, &refusal.to_string());
@@ -212,8 +212,8 @@ fn parts_allowed(origin: Option<&HeaderValue>) -> HeaderMap {
         headers.insert(
             ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static(
-                "accept, authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
-                 mcp-session-id, mcp-tenant, traceparent, tracestate",
+                "accept, authorization, content-type, last-event-id, mcp-agents, mcp-method, mcp-name, \
+                 mcp-protocol-version, mcp-session-id, mcp-tenant, traceparent, tracestate",
             ),
         );
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

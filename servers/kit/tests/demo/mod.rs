@@ -99,7 +99,8 @@ impl ServerHandler for Demo {
                 let caller = Caller::of(&context.extensions);
                 let parts = context.extensions.get::<http::request::Parts>().expect("over HTTP");
                 assert!(!parts.headers.contains_key("authorization"), "a key came through the door");
-                format!("{} {}", caller.principal, caller.tenant)
+                let agents = caller.agents.map(|agents| format!(" {}", agents.join("+")));
+                format!("{} {}{}", caller.principal, caller.tenant, agents.unwrap_or_default())
             }
             "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("it did not work")]).into()),
             "progress" => {

@@ -85,6 +85,36 @@ async fn a_key_opens_the_endpoint_for_its_tenants_alone() {
 }
 
 #[tokio::test]
+async fn a_key_of_some_agents_stays_within_them_and_a_changed_list_is_taken_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys.yaml");
+    write(&keys, &[("alice", ALICE, "red], agents: [a, b"), ("root", BOB, "'*'")]);
+    let server = guarded(&keys).await;
+    let told = async |key: &str, agents: Option<&str>| {
+        let request = whoami(&server).bearer_auth(key);
+        asked(match agents {
+            Some(agents) => request.header("mcp-agents", agents),
+            None => request,
+        })
+        .await
+    };
+    assert_eq!(told(ALICE, None).await, Ok("alice red a+b".to_owned()));
+    assert_eq!(told(ALICE, Some("b, c")).await, Ok("alice red b".to_owned()), "the header adds nothing");
+    assert_eq!(told(BOB, None).await, Ok("root default".to_owned()));
+    assert_eq!(told(BOB, Some("c")).await, Ok("root default c".to_owned()));
+    let (status, message) = told(BOB, Some("c*")).await.expect_err("no name");
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(message.contains("Mcp-Agents") && message.contains("the whole name of one agent"), "{message}");
+
+    write(&keys, &[("alice", ALICE, "red], agents: [b"), ("root", BOB, "'*'")]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while told(ALICE, None).await != Ok("alice red b".to_owned()) {
+        assert!(Instant::now() < deadline, "the shorter list is not known");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_not_read_before_the_key_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys.yaml");
