@@ -214,7 +214,7 @@ impl Connection {
             }
             Era::Earlier { version, session } => {
                 let mut headers = crate::headers::version(version);
-                headers.extend(crate::headers::tenant(&extras.headers));
+                headers.extend(crate::headers::of_caller(&extras.headers));
                 (headers, session.clone())
             }
         };

@@ -222,7 +222,7 @@ impl Gateway {
             context.meta.get_progress_token().map(|token| Forward { peer: context.peer.clone(), token });
         let parts = context.extensions.get::<http::request::Parts>();
         let mut handed_on = parts.map(|parts| headers::parameters(&parts.headers)).unwrap_or_default();
-        handed_on.extend(headers::for_tenant(&Caller::of(&context.extensions).tenant));
+        handed_on.extend(headers::for_caller(&Caller::of(&context.extensions)));
         let extras = Extras { forward, headers: handed_on, schema: Some(&entry.shown.input_schema) };
         let mut call = request;
         call.name = entry.own_name.clone().into();

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use mcp_system_kit::TENANT_HEADER;
+use mcp_system_kit::{AGENTS_HEADER, Caller, TENANT_HEADER};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{ClientRequest, JsonObject, ProtocolVersion};
 use serde_json::Value;
@@ -45,16 +45,25 @@ pub(crate) fn parameters(headers: &HeaderMap) -> Headers {
     parameters.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Says for whom a call is, which the server behind must know as well.
-pub(crate) fn for_tenant(tenant: &str) -> Headers {
-    let value = HeaderValue::from_str(tenant).ok();
-    value.map(|value| (HeaderName::from_static(TENANT_HEADER), value)).into_iter().collect()
+/// Says for whom a call is, and which agents it may name, which the server behind must know as well.
+pub(crate) fn for_caller(caller: &Caller) -> Headers {
+    let mut headers = Headers::new();
+    if let Ok(tenant) = HeaderValue::from_str(&caller.tenant) {
+        headers.insert(HeaderName::from_static(TENANT_HEADER), tenant);
+    }
+    if let Some(agents) = &caller.agents {
+        // Without the header every agent would be meant; an empty one means none.
+        let agents = HeaderValue::from_str(&agents.join(","));
+        let agents = agents.unwrap_or(HeaderValue::from_static(""));
+        headers.insert(HeaderName::from_static(AGENTS_HEADER), agents);
+    }
+    headers
 }
 
-/// Of these headers the one that says for whom a call is.
-pub(crate) fn tenant(headers: &Headers) -> Headers {
-    let name = HeaderName::from_static(TENANT_HEADER);
-    headers.get(&name).map(|value| (name.clone(), value.clone())).into_iter().collect()
+/// Of these headers those that say for whom a call is.
+pub(crate) fn of_caller(headers: &Headers) -> Headers {
+    let names = [TENANT_HEADER, AGENTS_HEADER].map(HeaderName::from_static);
+    names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
 /// Visits each argument whose property is marked with `x-mcp-header`.
@@ -91,6 +100,7 @@ mod tests {
     use super::*;
     use rmcp::model::{CallToolRequestParams, Request};
     use serde_json::json;
+    use std::sync::Arc;
 
     #[test]
     fn a_call_names_its_method_its_tool_and_its_marked_arguments() {
@@ -109,6 +119,23 @@ mod tests {
         assert_eq!(text("mcp-param-count"), Some("3"));
         assert_eq!(text("mcp-param-region"), Some("=?base64?WsO8cmljaA==?="));
         assert_eq!(headers.len(), 5);
+    }
+
+    #[test]
+    fn a_caller_of_no_agent_is_not_taken_for_one_of_every_agent() {
+        let every = Caller::new("a", "red");
+        let told = |caller: &Caller| -> [Option<String>; 2] {
+            let headers = of_caller(&for_caller(caller));
+            let names = [TENANT_HEADER, AGENTS_HEADER].map(HeaderName::from_static);
+            names.map(|name| headers.get(&name).map(|value| value.to_str().expect("text").to_owned()))
+        };
+        assert_eq!(told(&every), [Some("red".to_owned()), None]);
+        let cases: [(&[&str], &str); 3] = [(&["a", "b c"], "a,b c"), (&[], ""), (&["\n"], "")];
+        for (agents, expected) in cases {
+            let agents = agents.iter().map(|agent| Arc::<str>::from(*agent)).collect();
+            let some = Caller { agents: Some(agents), ..every.clone() };
+            assert_eq!(told(&some), [Some("red".to_owned()), Some(expected.to_owned())]);
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl ServerHandler for Bench {
                 return Ok(CallToolResult::structured(json!({
                     "authorization": header("authorization"),
                     "tenant": header("mcp-tenant"),
+                    "agents": header("mcp-agents"),
                     "principal": &*caller.principal,
                     "for": &*caller.tenant,
                 }))

@@ -52,15 +52,41 @@ async fn a_clients_key_stays_at_the_gateway_and_its_tenant_goes_on() {
         told(&gateway, "own_told", None, None).await["message"].as_str().expect("refused").contains("key")
     );
     for (tenant, expected) in [(None, "red"), (Some("blue"), "blue")] {
-        assert_eq!(
-            told(&gateway, "own_told", Some(CLIENT), tenant).await,
-            json!({"authorization": null, "tenant": expected, "principal": "orchestrator", "for": expected})
-        );
+        let seen = json!({
+            "authorization": null, "tenant": expected, "agents": null, "principal": "orchestrator", "for": expected
+        });
+        assert_eq!(told(&gateway, "own_told", Some(CLIENT), tenant).await, seen);
         let seen = told(&gateway, "other_told", Some(CLIENT), tenant).await;
         assert_eq!((&seen["authorization"], &seen["tenant"]), (&Value::Null, &json!(expected)));
     }
     let refused = told(&gateway, "own_told", Some(CLIENT), Some("green")).await;
     assert!(refused["message"].as_str().expect("refused").contains("may not touch"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_agents_of_a_clients_key_go_on_and_no_header_adds_to_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let callers = keys(&folder.path().join("behind.yaml"), "orchestrator", &[OWN], "'*'");
+    let own = guarded(Bench::new("own", &["told"]), None, callers).await;
+    let other = sessions(Bench::new("other", &["told"]), None).await;
+    let key_file = folder.path().join("orchestrator");
+    std::fs::write(&key_file, OWN).expect("written");
+    let mut config = settings(&[("other", other.url()), ("own", own.url())]);
+    config.settings.backends[1].key_file = Some(key_file);
+    config.callers = keys(&folder.path().join("keys.yaml"), "client", &[CLIENT], "red], agents: [a, b c");
+    let gateway = gateway(config).await;
+    for tool in ["own_told", "other_told"] {
+        for (asked, expected) in [(None, "a,b c"), (Some("b c, secret"), "b c"), (Some("secret"), "")] {
+            let mut request = post(&gateway, "tools/call", &json!({"name": tool, "arguments": {}}));
+            request = request.bearer_auth(CLIENT);
+            if let Some(agents) = asked {
+                request = request.header("mcp-agents", agents);
+            }
+            let answer: Value = request.send().await.expect("answered").json().await.expect("JSON");
+            let seen = &answer["result"]["structuredContent"]["agents"];
+            assert_eq!(seen, expected, "{tool} {asked:?}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]
