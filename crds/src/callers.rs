@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Callers {
     /// The Secret with the keys: its key keys.yaml holds
-    /// `keys: [{principal: NAME, key: TEXT or sha256: HEX, tenants: [NAME, ...]}]`. Changes reach the servers
+    /// `keys: [{principal: NAME, key: TEXT or sha256: HEX, tenants: [NAME, ...], agents: [NAME, ...]}]`; without
+    /// agents a key is for every agent of its tenants. Changes reach the servers
     /// without a restart. On a laptop the environment variable MCP_CALLERS_FILE names a file of that form.
     pub secret_ref: SecretReference,
 }

@@ -396,7 +396,7 @@ pub(crate) struct CreateSession {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GetMemoryStatistics {
-    /// Whose memories to count; left out, those of all agents.
+    /// Whose memories to count; left out, those of all agents that you may name.
     #[schemars(length(min = 1, max = 256))]
     pub agent_id: Option<String>,
 }

@@ -347,14 +347,14 @@ impl<S: Store> Engine<S> {
         self.memories.resize(memories);
     }
 
-    /// Forgets the cached searches of a tenant; answers how many.
-    pub fn clear_searches(&self, tenant: &str) -> u64 {
-        self.searches.clear(|(scope, ..)| &*scope.tenant == tenant)
+    /// Forgets the cached searches of the scopes that are chosen; answers how many.
+    pub fn clear_searches(&self, chosen: impl Fn(&Scope) -> bool) -> u64 {
+        self.searches.clear(|(scope, ..)| chosen(scope))
     }
 
-    /// Forgets the cached entries of a tenant; answers how many.
-    pub fn clear_memories(&self, tenant: &str) -> u64 {
-        self.memories.clear(|(scope, ..)| &*scope.tenant == tenant)
+    /// Forgets the cached entries of the scopes that are chosen; answers how many.
+    pub fn clear_memories(&self, chosen: impl Fn(&Scope) -> bool) -> u64 {
+        self.memories.clear(|(scope, ..)| chosen(scope))
     }
 
     /// How it has served.

@@ -1,7 +1,7 @@
 //! The MCP side: which tools and resources there are, and what each makes of a call.
 //!
-//! Ids and the time are made here, so that the store writes just what it is given. The tenant comes from who
-//! calls, never from what a call says.
+//! Ids and the time are made here, so that the store writes just what it is given. The tenant, and the agents that may be
+//! named, come from who calls, never from what a call says.
 
 mod answers;
 mod conversations;
@@ -64,6 +64,11 @@ impl<S> std::fmt::Debug for MemoryHandler<S> {
 enum Failure {
     #[error("{0}")]
     Unusable(#[from] Unusable),
+    #[error(
+        "the agent {agent_id:?} may not be named here, and nothing was done: the key of {principal} is used for these \
+         agents alone: {agents}"
+    )]
+    OtherAgent { agent_id: String, principal: Arc<str>, agents: String },
     #[error("there is no session {0:?}: store_conversation with this session_id begins it")]
     UnknownSession(String),
     #[error("several agents have a session {0:?}: name the agent_id")]
@@ -185,14 +190,31 @@ impl<S: Store> ServerHandler for MemoryHandler<S> {
     }
 }
 
-/// The tenant that a request acts for.
-fn tenant(extensions: &Extensions) -> Arc<str> {
-    Caller::of(extensions).tenant
+/// Agents that an error names; very many would fill a model's context.
+const TOLD_AGENTS: usize = 20;
+
+/// The scope of an agent of the caller's tenant, where the caller may name it.
+fn scope(extensions: &Extensions, agent_id: String) -> Result<Scope, Failure> {
+    scope_of(&Caller::of(extensions), agent_id)
 }
 
-/// The scope of an agent of the caller's tenant.
-fn scope(extensions: &Extensions, agent_id: String) -> Scope {
-    Scope::new(tenant(extensions), agent_id)
+fn scope_of(caller: &Caller, agent_id: String) -> Result<Scope, Failure> {
+    if caller.may_name(&agent_id) {
+        return Ok(Scope::new(caller.tenant.clone(), agent_id));
+    }
+    let own = caller.agents.as_deref().unwrap_or_default();
+    let agents = match own {
+        [] => "none".to_owned(),
+        few if few.len() <= TOLD_AGENTS => few.join(", "),
+        many => format!("{} and {} more", many[..TOLD_AGENTS].join(", "), many.len() - TOLD_AGENTS),
+    };
+    Err(Failure::OtherAgent { agent_id, principal: caller.principal.clone(), agents })
+}
+
+/// The scopes of a caller that may name some agents only; `None` for one that may name all of its tenant.
+fn own_scopes(caller: &Caller) -> Option<Vec<Scope>> {
+    let agents = caller.agents.as_ref()?;
+    Some(agents.iter().map(|agent| Scope::new(caller.tenant.clone(), agent.clone())).collect())
 }
 
 /// Ids sort by the time at which they were made.

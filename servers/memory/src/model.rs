@@ -469,7 +469,7 @@ pub struct Survivor {
     pub version: u64,
 }
 
-/// What a store holds, of one agent or of all of a tenant.
+/// What a store holds, of one agent, of several, or of all of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Statistics {
     /// Memories in all.
@@ -492,4 +492,36 @@ pub struct Statistics {
     pub newest_memory: Option<Moment>,
     /// Bytes that the whole store takes on disk, everything in it together.
     pub store_bytes: u64,
+}
+
+impl Statistics {
+    /// Counts in what the same store holds of another agent.
+    pub(crate) fn count_in(&mut self, other: Self) {
+        let Self {
+            memories,
+            memories_by_type,
+            archived_memories,
+            conversations,
+            messages,
+            sessions,
+            active_sessions,
+            oldest_memory,
+            newest_memory,
+            store_bytes,
+        } = other;
+        self.memories += memories;
+        for (memory_type, count) in memories_by_type {
+            *self.memories_by_type.entry(memory_type).or_default() += count;
+        }
+        self.archived_memories += archived_memories;
+        self.conversations += conversations;
+        self.messages += messages;
+        self.sessions += sessions;
+        self.active_sessions += active_sessions;
+        self.oldest_memory = self.oldest_memory.into_iter().chain(oldest_memory).min();
+        // Nothing is less than any moment.
+        self.newest_memory = self.newest_memory.max(newest_memory);
+        // Of the whole store each time, and it may have grown in between.
+        self.store_bytes = self.store_bytes.max(store_bytes);
+    }
 }

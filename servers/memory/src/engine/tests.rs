@@ -130,8 +130,8 @@ async fn an_answer_of_the_cache_is_never_older_than_the_store() {
     assert_eq!(cached().await, (1, true), "another agent's write");
     store(&engine, "a", 2, "Ada drinks green tea in the morning").await;
     assert_eq!(cached().await, (2, false));
-    assert_eq!(engine.clear_searches("another tenant"), 0);
-    assert!(engine.clear_searches("t") >= 2);
+    assert_eq!(engine.clear_searches(|scope| &*scope.agent_id == "b"), 0);
+    assert!(engine.clear_searches(|scope| &*scope.tenant == "t") >= 2);
     assert_eq!(cached().await, (2, false));
     let report = engine.report();
     assert_eq!((report.searches.hits, report.searches.misses), (2, 3));

@@ -1,12 +1,13 @@
 //! The tools of conversations and their sessions.
 
 use super::answers::{History, MessageStored, SessionCreated};
-use super::{Failure, MemoryHandler, new_id, scope, tenant};
+use super::{Failure, MemoryHandler, new_id, own_scopes, scope, scope_of};
 use crate::arguments::{self, CreateSession, GetConversationHistory, StoreConversation};
 use crate::engine;
 use crate::model::{Entry, Key, MESSAGE_TYPE, Session, Speaker};
 use crate::moment::Moment;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+use mcp_system_kit::Caller;
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::Extensions;
 use rmcp::{tool, tool_router};
@@ -29,7 +30,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<StoreConversation>,
         extensions: Extensions,
     ) -> Result<Json<MessageStored>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let now = Moment::now();
         let entry = Entry {
             id: new_id(),
@@ -67,20 +68,21 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<GetConversationHistory>,
         extensions: Extensions,
     ) -> Result<Json<History>, Failure> {
+        let caller = Caller::of(&extensions);
         let session_id = arguments::name("session_id", input.session_id)?;
         let before = arguments::before(input.before)?;
         let limit = arguments::limit(input.limit)?;
         let agent_id = if let Some(agent_id) = arguments::optional("agent_id", input.agent_id)? {
             agent_id
         } else {
-            let mut agents = self.store.agents_with_session(&tenant(&extensions), &session_id, 2).await?;
+            let mut agents = self.agents_with_session(&caller, &session_id).await?;
             match (agents.pop(), agents.is_empty()) {
                 (None, _) => return Err(Failure::UnknownSession(session_id)),
                 (Some(agent_id), true) => agent_id,
                 (Some(_), false) => return Err(Failure::SeveralSessions(session_id)),
             }
         };
-        let scope = scope(&extensions, agent_id);
+        let scope = scope_of(&caller, agent_id)?;
         match self.store.history(&scope, &session_id, before.as_ref(), limit).await? {
             Some(history) => Ok(Json(History::of(&scope, history, Moment::now()))),
             None => Err(Failure::UnknownSession(session_id)),
@@ -105,7 +107,7 @@ impl<S: Store> MemoryHandler<S> {
     ) -> Result<Json<SessionCreated>, Failure> {
         let created_at = Moment::now();
         let hours = arguments::ttl_hours(input.ttl_hours, self.limits)?;
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let session = Session {
             id: new_id(),
             user_id: arguments::optional("user_id", input.user_id)?,
@@ -117,5 +119,28 @@ impl<S: Store> MemoryHandler<S> {
         let created = SessionCreated::of(&session);
         self.store.begin(&scope, session).await?;
         Ok(Json(created))
+    }
+}
+
+impl<S: Store> MemoryHandler<S> {
+    /// The agents that the caller may name and that have a session of this id: more than one are told from one, no more.
+    async fn agents_with_session(
+        &self,
+        caller: &Caller,
+        session_id: &str,
+    ) -> Result<Vec<String>, StoreError> {
+        let Some(scopes) = own_scopes(caller) else {
+            return self.store.agents_with_session(&caller.tenant, session_id, 2).await;
+        };
+        let mut agents = Vec::new();
+        for scope in scopes {
+            if self.store.session(&scope, session_id).await?.is_some() {
+                agents.push(scope.agent_id.to_string());
+            }
+            if agents.len() == 2 {
+                break;
+            }
+        }
+        Ok(agents)
     }
 }

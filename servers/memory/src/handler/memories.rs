@@ -36,7 +36,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<StoreMemory>,
         extensions: Extensions,
     ) -> Result<Json<MemoryStored>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let one = BatchMemory {
             content: input.content,
             memory_type: input.memory_type,
@@ -66,7 +66,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<StoreMemoryBatch>,
         extensions: Extensions,
     ) -> Result<Json<BatchStored>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         arguments::batch("memories", input.memories.len())?;
         let at = |index| move |failure| Failure::Entry { index, failure: Box::new(failure) };
         let drafts = input.memories.into_iter().enumerate();
@@ -102,7 +102,7 @@ impl<S: Store> MemoryHandler<S> {
     ) -> Result<Json<List<Found>>, Failure> {
         let explain = input.explain;
         let (agent_id, search) = input.search()?;
-        let scope = scope(&extensions, agent_id);
+        let scope = scope(&extensions, agent_id)?;
         let found = self.engine.search(&scope, &search, Moment::now()).await?;
         Ok(Json(List::of(found, |found| Found::of(&scope, &found, explain))))
     }
@@ -122,7 +122,7 @@ impl<S: Store> MemoryHandler<S> {
         let input = input.into_search();
         let explain = input.explain;
         let (agent_id, search) = input.search()?;
-        let scope = scope(&extensions, agent_id);
+        let scope = scope(&extensions, agent_id)?;
         let (list, cached) = if use_cache {
             let (page, cached) = self.engine.search_cached(&scope, &search).await?;
             (List::of_slice(&page.items, page.truncated, |found| Found::of(&scope, found, explain)), cached)
@@ -143,7 +143,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<GetRecentMemories>,
         extensions: Extensions,
     ) -> Result<Json<List<Memory>>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let limit = arguments::limit(input.limit)?;
         let memory_type = arguments::optional("memory_type", input.memory_type)?;
         let filter = Filter { kind: Some(Kind::Memory), memory_type, ..Filter::default() };
@@ -166,7 +166,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<UpdateMemory>,
         extensions: Extensions,
     ) -> Result<Json<Memory>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let id = arguments::name("memory_id", input.memory_id)?;
         let content =
             input.content.map(|text| arguments::content("content", text, self.limits)).transpose()?;
@@ -207,7 +207,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<DeleteMemory>,
         extensions: Extensions,
     ) -> Result<Json<Deleted>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let memory_id = arguments::name("memory_id", input.memory_id)?;
         let deleted = self.store.delete(&scope, &memory_id).await?;
         Ok(Json(Deleted { memory_id, deleted }))

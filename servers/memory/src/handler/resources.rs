@@ -1,10 +1,11 @@
 //! Memories and sessions as MCP resources: `memory://AGENT/memories/ID` and `memory://AGENT/sessions/ID`.
 
 use super::answers::{History, Memory};
-use super::{Failure, MemoryHandler, scope, tenant};
+use super::{Failure, MemoryHandler, own_scopes, scope};
 use crate::model::{Filter, Kind, Scope};
 use crate::moment::Moment;
 use crate::store::{Store, StoreError};
+use mcp_system_kit::Caller;
 use rmcp::model::{
     ErrorData, Extensions, ListResourceTemplatesResult, ListResourcesResult, ReadResourceResponse,
     ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
@@ -45,11 +46,19 @@ pub(super) fn templates() -> ListResourceTemplatesResult {
 }
 
 impl<S: Store> MemoryHandler<S> {
-    /// The newest memories of the agents that were last written to; templates lead to all others.
+    /// The newest memories of the agents that were last written to, or of those that the caller's key names, in its order;
+    /// templates lead to all others.
     pub(super) async fn list(&self, extensions: &Extensions) -> Result<ListResourcesResult, ErrorData> {
-        let tenant = tenant(extensions);
+        let caller = Caller::of(extensions);
+        let scopes = match own_scopes(&caller) {
+            Some(own) => own,
+            None => self.store.recent_scopes(Some(&caller.tenant), LISTED_AGENTS).await.map_err(internal)?,
+        };
         let mut resources = Vec::new();
-        for scope in self.store.recent_scopes(Some(&tenant), LISTED_AGENTS).await.map_err(internal)? {
+        for scope in scopes {
+            if resources.len() >= (LISTED_AGENTS * LISTED_MEMORIES) as usize {
+                break;
+            }
             let filter = Filter { kind: Some(Kind::Memory), ..Filter::default() };
             let newest = self.store.recent(&scope, &filter, LISTED_MEMORIES).await.map_err(internal)?;
             for entry in newest.items {
@@ -73,7 +82,8 @@ impl<S: Store> MemoryHandler<S> {
             ErrorData::resource_not_found(message, Some(json!({"uri": uri})))
         };
         let (agent_id, kind, id) = parsed(uri).ok_or_else(unknown)?;
-        let scope = scope(extensions, agent_id);
+        let scope = scope(extensions, agent_id)
+            .map_err(|failure| ErrorData::invalid_params(failure.to_string(), Some(json!({"uri": uri}))))?;
         let text = match kind {
             "memories" => self.memory_text(&scope, &id).await,
             "sessions" => self.session_text(&scope, &id).await,

@@ -1,14 +1,15 @@
 //! The tools of upkeep: optimising, counting, caches, health.
 
 use super::answers::{Cleared, HealthReport, Merge, Optimisation as Answer};
-use super::{Failure, MemoryHandler, new_id, scope, tenant};
+use super::{Failure, MemoryHandler, new_id, own_scopes, scope, scope_of};
 use crate::arguments::{
     self, CacheKind, ClearCache, GetMemoryStatistics, Nothing, Optimisation, OptimizeMemoryStorage,
 };
 use crate::engine::Rules;
-use crate::model::Statistics;
+use crate::model::{Scope, Statistics};
 use crate::moment::Moment;
 use crate::store::Store;
+use mcp_system_kit::Caller;
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::Extensions;
 use rmcp::{tool, tool_router};
@@ -32,7 +33,7 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<OptimizeMemoryStorage>,
         extensions: Extensions,
     ) -> Result<Json<Answer>, Failure> {
-        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?);
+        let scope = scope(&extensions, arguments::name("agent_id", input.agent_id)?)?;
         let run_id = arguments::optional("run_id", input.run_id)?;
         let mut answer = Answer {
             run_id: run_id.clone(),
@@ -79,9 +80,20 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<GetMemoryStatistics>,
         extensions: Extensions,
     ) -> Result<Json<Statistics>, Failure> {
-        let agent_id = arguments::optional("agent_id", input.agent_id)?;
-        let tenant = tenant(&extensions);
-        Ok(Json(self.store.statistics(&tenant, agent_id.as_deref(), Moment::now()).await?))
+        let (caller, now) = (Caller::of(&extensions), Moment::now());
+        let scopes = match arguments::optional("agent_id", input.agent_id)? {
+            Some(agent_id) => Some(vec![scope_of(&caller, agent_id)?]),
+            None => own_scopes(&caller),
+        };
+        let Some(scopes) = scopes else {
+            return Ok(Json(self.store.statistics(&caller.tenant, None, now).await?));
+        };
+        let mut together = Statistics::default();
+        for scope in scopes {
+            let one = self.store.statistics(&scope.tenant, Some(&scope.agent_id), now).await?;
+            together.count_in(one);
+        }
+        Ok(Json(together))
     }
 
     #[tool(
@@ -99,15 +111,16 @@ impl<S: Store> MemoryHandler<S> {
         Parameters(input): Parameters<ClearCache>,
         extensions: Extensions,
     ) -> Result<Json<Cleared>, Failure> {
-        let tenant = tenant(&extensions);
+        let caller = Caller::of(&extensions);
+        let own = |scope: &Scope| scope.tenant == caller.tenant && caller.may_name(&scope.agent_id);
         let (search, memory) = match input.cache_type {
             CacheKind::Search => (true, false),
             CacheKind::Memory => (false, true),
             CacheKind::All => (true, true),
         };
         Ok(Json(Cleared {
-            search: if search { self.engine.clear_searches(&tenant) } else { 0 },
-            memory: if memory { self.engine.clear_memories(&tenant) } else { 0 },
+            search: if search { self.engine.clear_searches(own) } else { 0 },
+            memory: if memory { self.engine.clear_memories(own) } else { 0 },
         }))
     }
 
@@ -137,7 +150,7 @@ impl<S: Store> MemoryHandler<S> {
 impl<S: Store> MemoryHandler<S> {
     async fn optimise(
         &self,
-        scope: &crate::model::Scope,
+        scope: &Scope,
         rules: Rules,
         preview: bool,
         answer: &mut Answer,
