@@ -7,7 +7,9 @@ mod home;
 mod plans;
 
 use home::{Home, eventually, program, signal};
+use mcp_system_tests::wire::{Client, Place};
 use nix::sys::signal::Signal;
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -249,6 +251,47 @@ fn keys_of_the_user_guard_the_endpoint_and_reach_it_without_a_restart() {
     eventually("the new key is taken", || called(endpoint, Some(second)) == "200");
     assert_eq!(called(endpoint, Some(first)), "401");
     assert_eq!(home.pid("orchestrator"), pid);
+}
+
+#[test]
+fn a_key_of_one_agent_reaches_no_other_through_the_orchestrator() {
+    let home = Home::new();
+    let keys = home.path().join("keys.yaml");
+    let (ada, bob) = ("the-key-of-ada-00001", "the-key-of-bob-00001");
+    let entry = |agent: &str, key: &str| {
+        format!("{{principal: {agent}, key: {key}, tenants: [team], agents: [{agent}]}}")
+    };
+    std::fs::write(&keys, format!("keys: [{}, {}]", entry("ada", ada), entry("bob", bob))).unwrap();
+    let file = home.file("callers: {secretRef: {name: team}}");
+    home.with("MCP_CALLERS_FILE", "keys.yaml").run(&["up", "-d", "-f", &file]).succeeds();
+    eventually("the orchestrator offers the tools of both", || {
+        let behind = home.tools("memory") + home.tools("tools");
+        behind > 0 && home.tools("orchestrator") == behind
+    });
+
+    let place = Place { port: home.port(0), path: "/mcp".to_owned() };
+    let client = |headers: &str| Client::http_with(&place, headers).unwrap();
+    let mut ada = client(&format!("Authorization: Bearer {ada}\r\n"));
+    let secret = json!({"agent_id": "ada", "content": "the secret word is xyzzy"});
+    ada.call("store_memory", &secret).unwrap();
+    // A header of one's own takes away, and adds nothing.
+    for header in ["", "Mcp-Agents: ada\r\n", "Mcp-Agents: ada, bob\r\n"] {
+        let mut bob = client(&format!("Authorization: Bearer {bob}\r\n{header}"));
+        for (tool, arguments) in [
+            ("search_memories", json!({"agent_id": "ada", "query": "xyzzy"})),
+            ("get_recent_memories", json!({"agent_id": "ada"})),
+            ("store_memory", json!({"agent_id": "ada", "content": "the secret word is plugh"})),
+            ("optimize_memory_storage", json!({"agent_id": "ada"})),
+        ] {
+            let error = bob.call(tool, &arguments).unwrap_err().to_string();
+            assert!(error.contains("may not be named here"), "{header:?} {tool}: {error}");
+            assert!(!error.contains("xyzzy"), "{header:?} {tool}: {error}");
+        }
+        let counted = bob.call("get_memory_statistics", &json!({})).unwrap().result().unwrap();
+        assert_eq!(counted["structuredContent"]["memories"], 0, "{header:?}");
+    }
+    let counted = ada.call("get_memory_statistics", &json!({})).unwrap().result().unwrap();
+    assert_eq!(counted["structuredContent"]["memories"], 1);
 }
 
 #[test]

@@ -38,7 +38,14 @@ pub struct Timed {
 impl Client {
     /// Over HTTP.
     pub fn http(place: &Place) -> Result<Self> {
-        Self::begin(Wire::Http(Box::new(Connection::open(place)?)))
+        Self::http_with(place, "")
+    }
+
+    /// The same with further header lines in each request, each ended, such as that of a key.
+    pub fn http_with(place: &Place, headers: &str) -> Result<Self> {
+        let mut connection = Connection::open(place)?;
+        headers.clone_into(&mut connection.headers);
+        Self::begin(Wire::Http(Box::new(connection)))
     }
 
     /// Over a process's standard input and output.
@@ -61,7 +68,8 @@ impl Client {
             let reply = connection.post(&message)?;
             ensure!(reply.status == 200, "initialize was answered with HTTP {}", reply.status);
             let session = reply.session.map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
-            client.headers = format!("MCP-Protocol-Version: {REVISION}\r\n{session}");
+            let own = &connection.headers;
+            client.headers = format!("{own}MCP-Protocol-Version: {REVISION}\r\n{session}");
             connection.headers.clone_from(&client.headers);
         } else {
             client.exchange(&message)?.result()?;
