@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::{file, repository};
 
-/// The labels that Prometheus adds to what it scrapes, and those that names and histograms have.
-const ADDED: [&str; 5] = ["__name__", "namespace", "service", "pod", "le"];
+/// The labels that Prometheus adds to what it scrapes, what it calls the namespace that a metric tells itself, and those that names and
+/// histograms have.
+const ADDED: [&str; 6] = ["__name__", "namespace", "exported_namespace", "service", "pod", "le"];
 /// Where the metrics stand that all servers have, below the sources of their kit.
 const KIT: [&str; 4] = ["metrics.rs", "metrics/calls.rs", "metrics/text.rs", "reload/told.rs"];
 const SERVERS: [&str; 4] = ["memory", "orchestrator", "tools", "weaviate-direct"];
@@ -67,9 +68,11 @@ impl Program {
         })
     }
 
-    /// Whether it gives its metrics this label.
+    /// Whether it gives its metrics this label, by its name or in lines that it writes itself.
     fn labels(&self, label: &str) -> bool {
-        self.sources.contains(&format!("\"{label}\""))
+        [format!("\"{label}\""), format!("{{{label}=\""), format!(",{label}=\"")]
+            .iter()
+            .any(|given| self.sources.contains(given.as_str()))
     }
 }
 
@@ -79,6 +82,7 @@ fn only_what_is_declared_counts_as_declared() {
     let declared = |metric: &str| programs.iter().any(|program| program.declares(metric));
     for metric in [
         "mcp_operator_leader",
+        "mcp_operator_system_condition",
         "mcp_operator_reconcile_duration_seconds_bucket",
         "mcp_memory_requests_total",
         "mcp_weaviate_direct_request_duration_seconds_count",

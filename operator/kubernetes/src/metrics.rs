@@ -1,12 +1,23 @@
-//! What the operator measures of itself.
+//! What the operator measures of itself, and of the conditions of systems.
 //!
-//! Labels come from fixed sets only, never from names, messages or Debug texts.
+//! Labels come from fixed sets and, with the conditions, from the names of systems; never from messages or Debug texts.
 
+use crate::kind::SystemKey;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use mcp_system_crds::{ConditionType, Reason};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The conditions of a system that are measured. With Reconciling nothing is wrong yet.
+const CONDITIONS: [ConditionType; 3] =
+    [ConditionType::Ready, ConditionType::Stalled, ConditionType::Degraded];
+
+/// Whether each of them holds; none for one that is not told.
+type States = [Option<bool>; CONDITIONS.len()];
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -32,6 +43,9 @@ pub(crate) struct Metrics {
     /// 1 while this operator leads.
     pub(crate) leader: IntGauge,
     memory: Gauge,
+    /// What was last told of each system, by the leader only. No vector of gauges: it takes `a`, `bc` and `ab`, `c` for the
+    /// same labels, since it hashes them without a mark between them, and holds a description for each line.
+    conditions: Mutex<BTreeMap<SystemKey, States>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -86,6 +100,7 @@ impl Metrics {
             unreadable,
             leader: gauge("mcp_operator_leader", "1 while this operator leads.")?,
             memory,
+            conditions: Mutex::default(),
             registry,
         })
     }
@@ -95,17 +110,66 @@ impl Metrics {
         self.writes.with_label_values(&[kind, verb]).inc();
     }
 
+    /// Notes whether this operator leads. While it does not, another one shows the systems.
+    pub(crate) fn lead(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+        if !leads {
+            self.conditions().clear();
+        }
+    }
+
+    /// Shows the conditions of a system from now on.
+    pub(crate) fn show(&self, key: &SystemKey, conditions: &[Condition]) {
+        let states = CONDITIONS.map(|type_| {
+            let condition = conditions.iter().find(|condition| condition.type_ == type_.name())?;
+            // Nobody is to be called because of a system that was stopped on purpose.
+            (condition.reason != Reason::Suspended.name()).then_some(condition.status == "True")
+        });
+        self.conditions().insert(key.clone(), states);
+    }
+
+    /// Shows a system no more.
+    pub(crate) fn forget(&self, key: &SystemKey) {
+        self.conditions().remove(key);
+    }
+
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<SystemKey, States>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The text that Prometheus reads.
     pub(crate) fn text(&self) -> String {
         if let Some(bytes) = resident_bytes() {
             self.memory.set(bytes);
         }
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::warn!(%error, "metrics cannot be written");
         }
-        String::from_utf8_lossy(&text).into_owned()
+        self.put_conditions(&mut text);
+        text
     }
+
+    fn put_conditions(&self, text: &mut String) {
+        text.push_str(&heading_of_gauge(
+            "mcp_operator_system_condition",
+            "1 while a system has this condition. A suspended one is not said to be Ready or not.",
+        ));
+        let conditions = self.conditions();
+        for (SystemKey { namespace, name }, states) in &*conditions {
+            // Neither has a character that would have to be escaped.
+            let system = format!(r#"mcp_operator_system_condition{{namespace="{namespace}",name="{name}""#);
+            for (type_, state) in CONDITIONS.iter().zip(states) {
+                if let Some(state) = *state {
+                    let _ = writeln!(text, r#"{system},condition="{}"}} {}"#, type_.name(), u8::from(state));
+                }
+            }
+        }
+    }
+}
+
+fn heading_of_gauge(name: &str, help: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
 }
 
 fn resident_bytes() -> Option<f64> {
@@ -113,4 +177,75 @@ fn resident_bytes() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn conditions(ready: &str, reason: &str) -> Vec<Condition> {
+        let condition = |type_: &str, status: &str, reason: &str| {
+            json!({
+                "type": type_, "status": status, "reason": reason, "message": "words",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let all = json!([
+            condition("Ready", ready, reason),
+            condition("Reconciling", "False", "UpToDate"),
+            condition("Stalled", "False", "NothingWrong"),
+            condition("Degraded", "True", "LeftOut"),
+        ]);
+        serde_json::from_value(all).expect("conditions")
+    }
+
+    /// What is shown of systems, line by line.
+    fn shown(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.text();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("mcp_operator_system_condition"));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_system_has_one_line_for_a_condition_until_it_is_gone() {
+        let metrics = Metrics::new().expect("metrics");
+        // Vectors of gauges would take these for one.
+        let (first, second) = (SystemKey::new("a", "bc"), SystemKey::new("ab", "c"));
+        metrics.show(&first, &conditions("False", "ServersNotReady"));
+        metrics.show(&first, &conditions("True", "AllServersReady"));
+        metrics.show(&second, &conditions("False", "ServersNotReady"));
+        assert_eq!(
+            shown(&metrics),
+            [
+                r#"{namespace="a",name="bc",condition="Ready"} 1"#,
+                r#"{namespace="a",name="bc",condition="Stalled"} 0"#,
+                r#"{namespace="a",name="bc",condition="Degraded"} 1"#,
+                r#"{namespace="ab",name="c",condition="Ready"} 0"#,
+                r#"{namespace="ab",name="c",condition="Stalled"} 0"#,
+                r#"{namespace="ab",name="c",condition="Degraded"} 1"#,
+            ]
+        );
+        metrics.forget(&first);
+        metrics.show(&second, &conditions("False", "Suspended"));
+        assert_eq!(
+            shown(&metrics),
+            [
+                r#"{namespace="ab",name="c",condition="Stalled"} 0"#,
+                r#"{namespace="ab",name="c",condition="Degraded"} 1"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_leader_shows_systems() {
+        let metrics = Metrics::new().expect("metrics");
+        metrics.lead(true);
+        metrics.show(&SystemKey::new("test", "demo"), &conditions("True", "AllServersReady"));
+        metrics.lead(true);
+        assert_eq!(shown(&metrics).len(), CONDITIONS.len());
+        metrics.lead(false);
+        assert_eq!(shown(&metrics), [""; 0]);
+        assert!(metrics.text().contains("\nmcp_operator_leader 0\n"));
+    }
 }

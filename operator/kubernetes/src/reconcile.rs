@@ -80,6 +80,7 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
         context.contests.forget(key);
         context.keys.forget(key);
         context.setbacks.forget(key);
+        context.metrics.forget(key);
         return Looked::new("gone", Next::Rest);
     };
     let resource: Box<McpSystem> = match serde_json::from_str(&system.text) {
@@ -248,7 +249,7 @@ async fn unreadable(
     looked
 }
 
-/// Writes the status if it is another one than stands there.
+/// Writes the status if it is another one than stands there. Its conditions are shown in either case.
 async fn put_status(
     context: &Context,
     key: &SystemKey,
@@ -256,6 +257,7 @@ async fn put_status(
     previous: Option<&McpSystemStatus>,
     next: &McpSystemStatus,
 ) -> Result<(), Error> {
+    context.metrics.show(key, &next.conditions);
     if previous == Some(next) {
         return Ok(());
     }

@@ -82,7 +82,7 @@ async fn run_with(
         let (keeper, leadership) = Keeper::new(client.clone(), terms, metrics.clone());
         (Some(keeper), leadership)
     } else {
-        metrics.leader.set(1);
+        metrics.lead(true);
         (None, Leadership::Always)
     };
     let context = Arc::new(Look {

@@ -125,7 +125,20 @@ fn answers_for_the_operator() -> Result<()> {
             let leaders = query(site, "sum(mcp_operator_leader)")?;
             Ok(leaders.first().map(|sample| sample["value"][1].clone()))
         })?;
-        same("leaders", &leaders, "1")
+        same("leaders", &leaders, "1")?;
+
+        site.apply(&MINIMAL.replace("spec: {}", "spec: {monitoring: {interval: 1s}}"))?;
+        site.ready("minimal")?;
+        let shown = r#"mcp_operator_system_condition{exported_namespace="default", name="minimal"}"#;
+        eventually("a system that is ready is shown as that, by one operator", || {
+            let samples = query(site, shown)?;
+            let mut states: Vec<(&str, &str)> = samples
+                .iter()
+                .map(|sample| (text(&sample["metric"]["condition"]), text(&sample["value"][1])))
+                .collect();
+            states.sort_unstable();
+            Ok((states == [("Degraded", "0"), ("Ready", "1"), ("Stalled", "0")]).then_some(()))
+        })
     })
 }
 
@@ -204,7 +217,17 @@ const DASHBOARDS: [(&str, &str, &[&str]); 2] = [
     (
         "mcp-system-operator.json",
         OPERATOR,
-        &["Operators that lead", "Operators", "Systems", "Looks", "Time of a look", "Leader", "Memory"],
+        &[
+            "Operators that lead",
+            "Operators",
+            "Systems",
+            "Systems ready",
+            "Systems not ready",
+            "Looks",
+            "Time of a look",
+            "Leader",
+            "Memory",
+        ],
     ),
     (
         "mcp-system-servers.json",

@@ -87,11 +87,12 @@ impl Keeper {
                     Err(_) => tracing::warn!("the API server was too slow for the lease"),
                 },
             }
-            let leads = match *self.until.borrow() {
-                Some(until) if until <= Instant::now() => bail!("the lease {} was lost", self.terms.name),
-                until => until.is_some(),
-            };
-            self.metrics.leader.set(i64::from(leads));
+            let until = *self.until.borrow();
+            let leads = until.is_some_and(|until| until > Instant::now());
+            self.metrics.lead(leads);
+            if until.is_some() && !leads {
+                bail!("the lease {} was lost", self.terms.name);
+            }
             // Waiting ones look more often than it is renewed, so that a released lease is taken soon.
             let pause = if leads { self.terms.renew } else { self.terms.renew.mul_f64(0.4) };
             let pause = self
@@ -171,7 +172,7 @@ impl Keeper {
         if self.until.send_replace(None).is_none() {
             return;
         }
-        self.metrics.leader.set(0);
+        self.metrics.lead(false);
         let release = async {
             let lease = self.leases.get(&self.terms.name).await?;
             let spec = lease.spec.clone().unwrap_or_default();

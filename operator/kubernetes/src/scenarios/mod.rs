@@ -98,6 +98,14 @@ impl Scene {
         (text("status"), text("reason"), text("message"))
     }
 
+    /// What is shown of the system among the metrics, as `condition value`.
+    fn shown(&self) -> Vec<String> {
+        let prefix = r#"mcp_operator_system_condition{namespace="test",name="demo",condition=""#;
+        let text = self.context.metrics.text();
+        let conditions = text.lines().filter_map(|line| line.strip_prefix(prefix));
+        conditions.map(|condition| condition.replace("\"}", "")).collect()
+    }
+
     fn change(&self, kind: Kind, name: &str, change: impl FnOnce(&mut Value)) {
         self.api.change(&self.context.cache, kind, name, change);
     }
@@ -379,6 +387,36 @@ async fn a_system_whose_end_is_seen_before_the_answer_to_a_write_stays_gone() {
     scene.look().await;
     assert_eq!(scene.context.cache.systems(), []);
     assert_eq!(scene.look().await.0.result, "gone");
+}
+
+#[tokio::test]
+async fn what_is_true_of_a_system_is_shown_until_it_is_gone() {
+    let scene = Scene::new(memory_only());
+    assert_eq!(scene.shown(), [""; 0]);
+    scene.look().await;
+    assert_eq!(scene.shown(), ["Ready 0", "Stalled 0", "Degraded 0"]);
+    // With no server at all, none is missing.
+    let mut spec = memory_only();
+    spec["servers"]["memory"] = json!({"enabled": false});
+    scene.set(spec.clone(), 2);
+    scene.settle().await;
+    assert_eq!(scene.shown(), ["Ready 1", "Stalled 0", "Degraded 0"]);
+    // The next leader shows it, though there is nothing to write.
+    scene.context.metrics.lead(false);
+    assert_eq!(scene.shown(), [""; 0]);
+    assert_eq!(scene.look().await.1, [""; 0]);
+    assert_eq!(scene.shown(), ["Ready 1", "Stalled 0", "Degraded 0"]);
+    spec["suspend"] = json!(true);
+    scene.set(spec, 3);
+    scene.settle().await;
+    assert_eq!(scene.condition("Ready").1, "Suspended");
+    assert_eq!(scene.shown(), ["Stalled 0", "Degraded 0"]);
+    scene.set(json!({"storage": {"type": "Postgres"}}), 4);
+    scene.look().await;
+    assert_eq!(scene.shown(), ["Ready 0", "Stalled 1", "Degraded 0"]);
+    scene.context.cache.remove_system(&dynamic(&scene.api.raw(SYSTEM)));
+    assert_eq!(scene.look().await.0.result, "gone");
+    assert_eq!(scene.shown(), [""; 0]);
 }
 
 #[tokio::test]
