@@ -62,7 +62,12 @@ pub(crate) struct Best {
 impl Best {
     /// Keeps this many at the most.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, threshold: f32::NEG_INFINITY, kept: Vec::with_capacity(most * 2) }
+        Self::above(f32::NEG_INFINITY, most)
+    }
+
+    /// Keeps this many at the most, and only those above a score.
+    pub(crate) fn above(threshold: f32, most: usize) -> Self {
+        Self { most, threshold, kept: Vec::with_capacity(most * 2) }
     }
 
     /// Whether an entry with this score would be kept now.

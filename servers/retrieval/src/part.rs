@@ -12,12 +12,20 @@ pub(crate) struct Matrix {
     parts: Vec<Part>,
     rows: usize,
     width: usize,
+    /// Rows of a part.
+    each: u32,
 }
 
 impl Matrix {
     /// No rows yet, of this many bytes each.
     pub(crate) const fn of_width(width: usize) -> Self {
-        Self { parts: Vec::new(), rows: 0, width }
+        let each = match Part::MOST.checked_div(width) {
+            None => u32::MAX,
+            Some(0) => 1,
+            #[allow(clippy::cast_possible_truncation, reason = "no more than there are bytes in a part")]
+            Some(rows) => rows as u32,
+        };
+        Self { parts: Vec::new(), rows: 0, width, each }
     }
 
     /// Bytes in a row.
@@ -25,17 +33,9 @@ impl Matrix {
         self.width
     }
 
-    const fn rows_of_part(&self) -> usize {
-        match Part::MOST.checked_div(self.width) {
-            None => usize::MAX,
-            Some(0) => 1,
-            Some(rows) => rows,
-        }
-    }
-
     /// Adds a row, which has the right width.
     pub(crate) fn push(&mut self, row: impl ExactSizeIterator<Item = i8>) {
-        if self.rows.is_multiple_of(self.rows_of_part()) {
+        if self.rows.is_multiple_of(self.each as usize) {
             self.parts.push(Part::new());
         }
         if let Some(part) = self.parts.last_mut() {
@@ -45,7 +45,9 @@ impl Matrix {
     }
 
     pub(crate) fn row(&self, row: usize) -> &[i8] {
-        let (part, row) = (row / self.rows_of_part(), row % self.rows_of_part());
+        // Numbers of 32 bits are divided in half the time.
+        let number = u32::try_from(row).unwrap_or(u32::MAX);
+        let (part, row) = ((number / self.each) as usize, (number % self.each) as usize);
         &self.parts[part].bytes()[row * self.width..(row + 1) * self.width]
     }
 

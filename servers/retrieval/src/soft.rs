@@ -65,7 +65,7 @@ impl Nearness {
         }
         if !unlisted.is_empty() {
             let wanted: Vec<Token> = unlisted.iter().map(|&(_, token)| token).collect();
-            let found = near::among(table, &wanted, &present.tokens());
+            let found = near::among(table, &wanted, &present.tokens);
             unlisted.iter().zip(&found).for_each(|(&(lane, _), near)| note(lane, near));
         }
         Self { width, rows, values }
@@ -86,34 +86,34 @@ impl Nearness {
     }
 }
 
-/// The tokens that stand in some texts: a bit for each that the table has.
-struct Present(Vec<u64>);
+/// The tokens that stand in some texts.
+struct Present {
+    /// For each that the table has, whether it is among them. No bits: those of one word would wait for each other.
+    has: Vec<bool>,
+    /// Each once.
+    tokens: Vec<Token>,
+}
 
 impl Present {
     fn of<'a>(table: &Table, texts: impl Iterator<Item = &'a [Token]>) -> Self {
-        let mut bits = vec![0u64; table.len().div_ceil(64)];
-        for &token in texts.flatten().filter(|token| usize::from(**token) < table.len()) {
-            bits[usize::from(token / 64)] |= 1 << (token % 64);
+        let mut has = vec![false; table.len()];
+        // One more than there can be, so that any may be written before it is known whether it is new.
+        let mut tokens = vec![0; table.len() + 1];
+        let mut count = 0;
+        for text in texts {
+            for token in text {
+                if let Some(has) = has.get_mut(usize::from(*token)) {
+                    tokens[count] = *token;
+                    count += usize::from(!std::mem::replace(has, true));
+                }
+            }
         }
-        Self(bits)
+        tokens.truncate(count);
+        Self { has, tokens }
     }
 
     fn has(&self, token: Token) -> bool {
-        self.0[usize::from(token / 64)] & (1 << (token % 64)) != 0
-    }
-
-    /// In the order of the table.
-    fn tokens(&self) -> Vec<Token> {
-        let mut tokens = Vec::new();
-        for (first, &bits) in (0..).step_by(64).zip(&self.0) {
-            let mut left = bits;
-            while left != 0 {
-                let bit = u16::try_from(left.trailing_zeros()).unwrap_or(0);
-                tokens.push(first + bit);
-                left &= left - 1;
-            }
-        }
-        tokens
+        self.has[usize::from(token)]
     }
 }
 

@@ -3,7 +3,7 @@
 //! A text's vector is the mean of its tokens', each weighted by how seldom the token is in general (smooth inverse
 //! frequency: Arora, Liang, Ma 2017, with a fixed prior, so that a stored vector never changes).
 
-use crate::vectors::{inverse_norm, quantised};
+use crate::vectors::{inverse_norm, product, quantised};
 use crate::wordpiece::Token;
 use serde::Deserialize;
 use std::sync::OnceLock;
@@ -18,7 +18,11 @@ const SMOOTHING: f32 = 1e-3;
 /// A vector of 128 signed bytes. Its length means nothing; only its direction does.
 pub(crate) type Vector = [i8; DIMENSIONS];
 
-static FILE: &[u8] = include_bytes!("../data/minilm-distilled-128-i8.safetensors");
+/// Bytes that begin where a line of the processor's caches does, as the rows within the file do: a row is two lines, not three.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+static FILE: &Aligned<[u8]> = &Aligned(*include_bytes!("../data/minilm-distilled-128-i8.safetensors"));
 
 /// One row for each token.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Table {
     pub(crate) fn built_in() -> &'static Self {
         static BUILT_IN: OnceLock<Table> = OnceLock::new();
         // A test reads it: a broken file cannot be shipped. Without rows, texts are found by their words alone.
-        BUILT_IN.get_or_init(|| Self::of(FILE).unwrap_or_else(Self::empty))
+        BUILT_IN.get_or_init(|| Self::of(&FILE.0).unwrap_or_else(Self::empty))
     }
 
     /// Reads a safetensors file: eight bytes of length, a JSON header, then the numbers.
@@ -94,6 +98,12 @@ impl Table {
         Some((self.rows.get(token)?, self.inverse_norms[token]))
     }
 
+    /// The cosine of such a vector with that of a token of the table.
+    pub(crate) fn cosine(&self, (vector, inverse_norm): (&Vector, f32), token: Token) -> f32 {
+        let token = usize::from(token);
+        product([(vector, &self.rows[token])]) * inverse_norm * self.inverse_norms[token]
+    }
+
     /// The weighted mean of tokens, as bytes; all zero for none.
     pub(crate) fn mean(&self, tokens: &[Token]) -> Vector {
         let mut sum = [0.0f32; DIMENSIONS];
@@ -129,6 +139,7 @@ mod tests {
     fn the_table_that_is_compiled_in_has_a_row_for_each_token() {
         let table = Table::built_in();
         assert_eq!(table.rows.len(), include_str!("../data/vocabulary.txt").lines().count());
+        assert!(table.rows.as_ptr().addr().is_multiple_of(64), "each row is two lines of a cache");
         assert!(table.weights.iter().all(|weight| (0.0..=1.0).contains(weight)));
         assert!(table.rows.iter().flatten().all(|number| *number > i8::MIN), "dots wants none that is -128");
     }

@@ -112,7 +112,7 @@ pub(crate) fn cosine(a: &[i8], b: &[i8]) -> f32 {
 }
 
 /// The dot product of two vectors, given in parts. No number is -128.
-fn product<const PARTS: usize>(parts: [(&[i8], &[i8]); PARTS]) -> f32 {
+pub(crate) fn product<const PARTS: usize>(parts: [(&[i8], &[i8]); PARTS]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = pulp::x86::V3::try_new() {
         return Simd::vectorize(avx2, ProductOnAvx2 { parts, avx2 });
@@ -156,32 +156,45 @@ impl pulp::WithSimd for OnAvx2<'_> {
     )]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { dots: Dots { vector, rows, products }, avx2: v3 } = self;
-        let (avx, avx2, sse2) = (v3.avx, v3.avx2, v3.sse2);
         let (blocks, end) = vector.as_chunks::<32>();
-        let (fours, others) = products.as_chunks_mut::<4>();
-        let mut rows = rows.chunks_exact(vector.len());
-        // No closures: only what is inlined is compiled for the processor that was found.
-        for products in fours {
-            let (Some(a), Some(b), Some(c), Some(d)) = (rows.next(), rows.next(), rows.next(), rows.next())
-            else {
-                return;
-            };
-            let ab = avx2._mm256_hadd_epi32(partial(v3, blocks, a), partial(v3, blocks, b));
-            let cd = avx2._mm256_hadd_epi32(partial(v3, blocks, c), partial(v3, blocks, d));
-            let halves = avx2._mm256_hadd_epi32(ab, cd);
-            let (low, high) =
-                (avx._mm256_castsi256_si128(halves), avx2._mm256_extracti128_si256::<1>(halves));
-            *products = pulp::cast(sse2._mm_cvtepi32_ps(sse2._mm_add_epi32(low, high)));
-            if !end.is_empty() {
-                for (product, row) in products.iter_mut().zip([a, b, c, d]) {
-                    *product += to_float(dot(end, &row[vector.len() - end.len()..]));
+        // What is known when this is compiled stays in registers: a static vector's first quarter and half, and MiniLM's.
+        match (blocks.len(), end) {
+            (1, []) => dots_of::<1>(v3, blocks, rows, products),
+            (2, []) => dots_of::<2>(v3, blocks, rows, products),
+            (12, []) => dots_of::<12>(v3, blocks, rows, products),
+            _ => {
+                let rows = rows.chunks_exact(vector.len());
+                for (product, row) in products.iter_mut().zip(rows) {
+                    let sums: [i32; 8] = pulp::cast(sums(v3, blocks, row.as_chunks().0));
+                    let rest = dot(end, &row[vector.len() - end.len()..]);
+                    *product = to_float(sums.iter().sum::<i32>() + rest);
                 }
             }
         }
-        for (product, row) in others.iter_mut().zip(rows) {
-            let sums: [i32; 8] = pulp::cast(partial(v3, blocks, row));
-            *product = to_float(sums.iter().sum::<i32>() + dot(end, &row[vector.len() - end.len()..]));
-        }
+    }
+}
+
+/// The dot products with a vector of so many blocks: four rows before their sums are added up across.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as above")]
+fn dots_of<const BLOCKS: usize>(v3: pulp::x86::V3, vector: &[[i8; 32]], rows: &[i8], products: &mut [f32]) {
+    let Some(vector) = vector.as_array::<BLOCKS>() else { return };
+    let (avx, avx2, sse2) = (v3.avx, v3.avx2, v3.sse2);
+    let rows = rows.as_chunks::<32>().0.as_chunks::<BLOCKS>().0;
+    let (fours, others) = products.as_chunks_mut::<4>();
+    let (rows, last) = rows.as_chunks::<4>();
+    // No closures: only what is inlined is compiled for the processor that was found.
+    for (products, [a, b, c, d]) in fours.iter_mut().zip(rows) {
+        let ab = avx2._mm256_hadd_epi32(sums(v3, vector, a), sums(v3, vector, b));
+        let cd = avx2._mm256_hadd_epi32(sums(v3, vector, c), sums(v3, vector, d));
+        let halves = avx2._mm256_hadd_epi32(ab, cd);
+        let (low, high) = (avx._mm256_castsi256_si128(halves), avx2._mm256_extracti128_si256::<1>(halves));
+        *products = pulp::cast(sse2._mm_cvtepi32_ps(sse2._mm_add_epi32(low, high)));
+    }
+    for (product, row) in others.iter_mut().zip(last) {
+        let sums: [i32; 8] = pulp::cast(sums(v3, vector, row));
+        *product = to_float(sums.iter().sum::<i32>());
     }
 }
 
@@ -199,27 +212,27 @@ impl<const PARTS: usize> pulp::WithSimd for ProductOnAvx2<'_, PARTS> {
     #[allow(clippy::inline_always, reason = "as above")]
     fn with_simd<S: Simd>(self, _: S) -> f32 {
         let v3 = self.avx2;
-        let mut sums = pulp::cast([0i32; 8]);
+        let mut all = pulp::cast([0i32; 8]);
         let mut rest = 0;
         for (a, b) in self.parts {
             let (blocks, end) = a.as_chunks::<32>();
-            sums = v3.avx2._mm256_add_epi32(sums, partial(v3, blocks, b));
+            all = v3.avx2._mm256_add_epi32(all, sums(v3, blocks, b.as_chunks().0));
             rest += dot(end, &b[a.len() - end.len()..]);
         }
-        let sums: [i32; 8] = pulp::cast(sums);
-        to_float(sums.iter().sum::<i32>() + rest)
+        let all: [i32; 8] = pulp::cast(all);
+        to_float(all.iter().sum::<i32>() + rest)
     }
 }
 
-/// Sums that add up to the product of some blocks of a vector with as much of a row.
+/// Sums that add up to the product of some blocks of a vector with as many of a row.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "as above")]
-fn partial(v3: pulp::x86::V3, blocks: &[[i8; 32]], row: &[i8]) -> std::arch::x86_64::__m256i {
+fn sums(v3: pulp::x86::V3, vector: &[[i8; 32]], row: &[[i8; 32]]) -> std::arch::x86_64::__m256i {
     let (avx, avx2) = (v3.avx, v3.avx2);
     let ones = avx._mm256_set1_epi16(1);
     let mut sums = pulp::cast([0i32; 8]);
-    for (block, row) in blocks.iter().zip(row.as_chunks::<32>().0) {
+    for (block, row) in vector.iter().zip(row) {
         let (block, row) = (pulp::cast(*block), pulp::cast(*row));
         // The processor multiplies unsigned by signed bytes: the vector gives its signs to the row.
         let signed = avx2._mm256_sign_epi8(row, block);

@@ -387,6 +387,10 @@ fn chain(slot: u32, links: &[u32]) -> impl Iterator<Item = u32> {
 
 /// Scores that are looked at together first, since most hold none that is wanted.
 const BLOCK: usize = 32;
+/// One block of so many tells what the others are like.
+const SAMPLED: usize = 8;
+/// The most blocks that do.
+const MOST_SAMPLED: usize = 64;
 
 /// The slots with the best scores above 0 among those that are accepted, which is asked only of those that would be
 /// among them. `scores` writes the scores of some slots.
@@ -396,18 +400,58 @@ fn best_of(
     most: usize,
     accepted: impl Fn(u32) -> bool,
 ) -> Vec<(f32, u32)> {
-    let mut best = Best::new(most);
+    let least = likely_least(slots, &scores, most);
+    let kept = best_above(least, slots, &scores, most, &accepted);
+    // Too much was hoped for, or few are accepted.
+    if kept.len() < most && least > 0.0 { best_above(0.0, slots, &scores, most, &accepted) } else { kept }
+}
+
+/// A score that some more than so many most likely are above: to begin with it spares most of what would be kept for a while
+/// only. 0 where nothing is known.
+fn likely_least(slots: usize, scores: &impl Fn(Range<usize>, &mut [f32]), most: usize) -> f32 {
+    let blocks = slots / BLOCK;
+    let step = SAMPLED.max(blocks / MOST_SAMPLED);
+    let sampled = blocks / step;
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate"
+    )]
+    let rank = {
+        let expected = (most * sampled * BLOCK) as f32 / slots.max(1) as f32;
+        (expected + 4.0 * expected.sqrt()) as usize + 4
+    };
+    let mut sample = vec![0.0; sampled * BLOCK];
+    if most == 1 || rank >= sample.len() / 2 {
+        return 0.0;
+    }
+    for (number, block) in sample.chunks_exact_mut(BLOCK).enumerate() {
+        let begin = number * step * BLOCK;
+        scores(begin..begin + BLOCK, block);
+    }
+    *sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
+}
+
+/// See [`best_of`]: those above a score.
+fn best_above(
+    least: f32,
+    slots: usize,
+    scores: &impl Fn(Range<usize>, &mut [f32]),
+    most: usize,
+    accepted: &impl Fn(u32) -> bool,
+) -> Vec<(f32, u32)> {
+    let mut best = Best::above(least.max(0.0), most);
     let mut block = [0.0; BLOCK];
     for begin in (0..slots).step_by(BLOCK) {
         let end = slots.min(begin + BLOCK);
         scores(begin..end, &mut block[..end - begin]);
         block[end - begin..].fill(0.0);
-        let highest = highest(&block);
-        if highest <= 0.0 || !best.wants(highest) {
+        if !best.wants(highest(&block)) {
             continue;
         }
         for (slot, &score) in (begin..end).zip(&block) {
-            if score > 0.0 && best.wants(score) && accepted(to_slot(slot)) {
+            if best.wants(score) && accepted(to_slot(slot)) {
                 best.push(score, to_slot(slot));
             }
         }
@@ -449,6 +493,31 @@ fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_best_are_those_of_sorting_everything_that_is_accepted(
+            some in prop::collection::vec(-1.0f32..10.0, 1..400),
+            slots in 0usize..12_000,
+            most in 1usize..600,
+            every in 1u32..100,
+        ) {
+            // The more slots, the more alike, and those of one kind stand together.
+            let score = |slot: usize| some[slot / 40 % some.len()] * some[slot % some.len()];
+            let scores: Vec<f32> = (0..slots).map(score).collect();
+            let accepted = |slot: u32| slot.is_multiple_of(every);
+            let mut found: Vec<f32> =
+                best_of(slots, of(&scores), most, accepted).into_iter().map(|(score, _)| score).collect();
+            let mut all: Vec<f32> = (0..).zip(&scores).filter(|(slot, _)| accepted(*slot)).map(|(_, score)| *score).collect();
+            all.retain(|score| *score > 0.0);
+            for scores in [&mut found, &mut all] {
+                scores.sort_unstable_by(|a, b| b.total_cmp(a));
+            }
+            all.truncate(most);
+            prop_assert_eq!(found, all);
+        }
+    }
 
     #[test]
     fn the_most_alike_is_known_though_it_is_guessed_not_to_be() {
