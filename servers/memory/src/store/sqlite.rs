@@ -12,6 +12,7 @@ mod ledger;
 mod lock;
 mod migrate;
 mod places;
+mod readers;
 mod reads;
 mod rows;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use anyhow::Context;
 use lock::Lock;
 use mcp_system_config::{Pool, Synchronous};
 use places::{Place, Places};
+use readers::Readers;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
@@ -68,7 +70,7 @@ const READER_CACHE: &str = "-256";
 #[derive(Debug)]
 pub struct SqliteStore {
     file: PathBuf,
-    readers: SqlitePool,
+    readers: Readers,
     writer: Writer,
     places: Arc<Places>,
     /// Held by all but those that only read beside a server.
@@ -118,14 +120,12 @@ impl SqliteStore {
             .connect_lazy_with(any(&file).pragma("query_only", "ON").pragma("cache_size", READER_CACHE));
         let places = Arc::new(Places::default());
         let writer = Writer::start(writing, places.clone(), options.batch.max(1));
-        Self { file, readers, writer, places, _lock: lock }
+        Self { file, readers: Readers::of(readers), writer, places, _lock: lock }
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         self.readers.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => {
-                StoreError::Busy { connections: self.readers.options().get_max_connections() }
-            }
+            sqlx::Error::PoolTimedOut => StoreError::Busy { connections: self.readers.most() },
             error => error.into(),
         })
     }
@@ -175,7 +175,11 @@ impl Store for SqliteStore {
 
     async fn get_many(&self, scope: &Scope, numbers: &[u64]) -> Result<Vec<Kept>, StoreError> {
         match self.at(scope).await? {
-            Some((mut reader, place)) => reads::get_many(&mut reader, place, numbers).await,
+            Some((mut reader, place)) => {
+                let kept = reads::get_many(&mut reader, place, numbers).await?;
+                self.readers.keep(reader);
+                Ok(kept)
+            }
             None => Ok(Vec::new()),
         }
     }

@@ -135,11 +135,8 @@ async fn much_that_was_put_away_comes_back_and_goes_portion_by_portion() {
     store.insert(&a, drafts.collect()).await.expect("stored");
     let put_away = async || {
         let rows = store.load(&a, 0, None, 5000).await.expect("loads");
-        let archivals = rows.iter().map(|row| Archival {
-            number: row.number,
-            version: row.version,
-            merged_into: None,
-        });
+        let archivals =
+            rows.iter().map(|row| Archival { number: row.number, version: row.version, merged_into: None });
         store.archive(&a, "run", Moment(9), archivals.collect()).await.expect("put away")
     };
     assert_eq!(put_away().await, all);
