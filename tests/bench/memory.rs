@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::clock::{Bound, Spread, milliseconds};
 use crate::corpus::{Corpus, Entry};
 use crate::report;
-use crate::servers::{Call, KINDS, Kind, Server};
+use crate::servers::{Call, KINDS, Kind, Means, Server};
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// The most seconds of filling a peer up to one size; after them it is measured as far as it got
     #[arg(long, default_value_t = 300)]
     fill_seconds: u64,
+    /// A home for peers that keep the weights of a model there
+    #[arg(long)]
+    home: Option<PathBuf>,
     /// Our program; else the release build beside this one
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -91,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             corpus: &corpus,
             loops: Duration::from_secs(options.seconds),
             filling: Duration::from_secs(if ours { 3600 } else { options.fill_seconds }),
-            program: ours.then_some(binary.as_path()),
+            means: Means { program: ours.then_some(binary.as_path()), home: options.home.as_deref() },
         };
         // At the peers' sizes too, so that there are ratios.
         let mut sizes: Vec<usize> = sizes.iter().chain(&options.peer_sizes).copied().collect();
@@ -119,12 +122,12 @@ struct Measure<'a> {
     /// The most time of a measured loop, and of filling.
     loops: Duration,
     filling: Duration,
-    program: Option<&'a std::path::Path>,
+    means: Means<'a>,
 }
 
 impl Measure<'_> {
     fn server(&self, kind: Kind, sizes: &[usize]) -> Result<Figures> {
-        let mut server = Server::start(kind, self.program)?;
+        let mut server = Server::start(kind, self.means)?;
         let (start_ms, empty_mib) = (milliseconds(server.start), server.usage().mebibytes());
         let mut figures =
             Figures { server: kind.name, note: kind.note, start_ms, empty_mib, sizes: Vec::new() };
@@ -136,7 +139,7 @@ impl Measure<'_> {
             #[allow(clippy::cast_precision_loss, reason = "counts are small")]
             let filled_per_second = (held - began.1) as f64 / began.0.elapsed().as_secs_f64();
             let mut at = self.at_size(&mut server, &mut held)?;
-            server = server.restart(self.program)?;
+            server = server.restart(self.means)?;
             at.filled_per_second = filled_per_second;
             at.restart_ms = milliseconds(server.start);
             at.restarted_mib = server.usage().mebibytes();

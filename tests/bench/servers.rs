@@ -27,7 +27,7 @@ pub(crate) struct Kind {
     /// How to get its program onto the PATH.
     install: &'static str,
     program: &'static str,
-    /// `{port}` and `{dir}` are a free port and an empty folder.
+    /// `{port}` and `{dir}` are a free port and an empty folder, `{home}` the latter or the folder that was given.
     arguments: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
     /// Where it speaks HTTP; without, it is spoken to through its standard input.
@@ -65,14 +65,15 @@ pub(crate) const KINDS: [Kind; 4] = [
     },
     Kind {
         name: "mcp-memory-service",
-        install: "pip install mcp-memory-service==12.4.0",
+        install: "pip install mcp-memory-service==12.4.0 onnxruntime tokenizers",
         program: "memory",
         arguments: &["server", "--streamable-http", "--sse-port", "{port}"],
         environment: &[
             ("MCP_MEMORY_STORAGE_BACKEND", "sqlite_vec"),
             ("MCP_MEMORY_SQLITE_PATH", "{dir}/memories.db"),
             ("MCP_MEMORY_BASE_DIR", "{dir}"),
-            ("HOME", "{dir}"),
+            ("HOME", "{home}"),
+            ("MCP_MEMORY_ONNX_ALLOW_DOWNLOAD", "0"),
         ],
         path: Some("/mcp"),
         store: |entry, _| {
@@ -84,7 +85,7 @@ pub(crate) const KINDS: [Kind; 4] = [
         batch: None,
         search: |query| ("memory_search", json!({"query": query, "limit": 10})),
         cached: None,
-        note: "hash embeddings: its neural model cannot be fetched here, and would take more time",
+        note: "all-MiniLM-L6-v2 where --home holds its weights; else embeddings by hash, which take less time",
     },
     Kind {
         name: "server-memory",
@@ -157,28 +158,39 @@ pub(crate) struct Server {
     folder: TempDir,
 }
 
+/// What servers are started with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Means<'a> {
+    /// In place of the program on the PATH.
+    pub(crate) program: Option<&'a Path>,
+    /// The home of peers that keep weights there; else an empty one.
+    pub(crate) home: Option<&'a Path>,
+}
+
 /// How long a server may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 impl Server {
-    /// Starts it without data. `program` replaces the one on the PATH.
-    pub(crate) fn start(kind: Kind, program: Option<&Path>) -> Result<Self> {
-        Self::start_in(kind, program, tempfile::tempdir().context("no folder for a server's data")?)
+    /// Starts it without data.
+    pub(crate) fn start(kind: Kind, means: Means<'_>) -> Result<Self> {
+        Self::start_in(kind, means, tempfile::tempdir().context("no folder for a server's data")?)
     }
 
     /// Ends it and starts it again with the data that it left.
-    pub(crate) fn restart(self, program: Option<&Path>) -> Result<Self> {
+    pub(crate) fn restart(self, means: Means<'_>) -> Result<Self> {
         let Self { kind, client, process, folder, .. } = self;
         drop((client, process));
-        Self::start_in(kind, program, folder)
+        Self::start_in(kind, means, folder)
     }
 
-    fn start_in(kind: Kind, program: Option<&Path>, folder: TempDir) -> Result<Self> {
+    fn start_in(kind: Kind, means: Means<'_>, folder: TempDir) -> Result<Self> {
         let port = free_port()?;
-        let fill = |text: &str| {
-            text.replace("{port}", &port.to_string()).replace("{dir}", &folder.path().display().to_string())
-        };
-        let mut command = Command::new(program.unwrap_or(kind.program.as_ref()));
+        let home = means.home.unwrap_or(folder.path());
+        let places = [("{port}", port.to_string()), ("{dir}", folder.path().display().to_string())];
+        let places = places.into_iter().chain([("{home}", home.display().to_string())]);
+        let fill =
+            |text: &str| places.clone().fold(text.to_owned(), |text, (name, it)| text.replace(name, &it));
+        let mut command = Command::new(means.program.unwrap_or(kind.program.as_ref()));
         command.args(kind.arguments.iter().map(|text| fill(text)));
         command.envs(kind.environment.iter().map(|(name, value)| (name, fill(value))));
         let started = Instant::now();

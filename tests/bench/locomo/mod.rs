@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::servers::{KINDS, Server};
+use crate::servers::{KINDS, Means, Server};
 use data::{Conversation, Turn};
 use score::Scores;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut by_category = BTreeMap::<u64, Scores>::new();
     for conversation in &conversations {
         eprintln!("bench: {} with {} turns", conversation.id, conversation.turns.len());
-        let mut server = Server::start(KINDS[0], Some(&binary))?;
+        let mut server = Server::start(KINDS[0], Means { program: Some(&binary), home: None })?;
         store(&mut server, conversation, !options.without_sessions)?;
         let turns: HashMap<&str, Vec<&str>> = by_text(conversation);
         for question in &conversation.questions {
