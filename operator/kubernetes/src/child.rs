@@ -58,8 +58,10 @@ pub(crate) struct Progress {
     pub(crate) observed_generation: i64,
     /// Tells whether such copies are wanted as before.
     pub(crate) template: u64,
-    /// How many copies are wanted, where that is a field of ours.
-    pub(crate) own_replicas: Option<u32>,
+    /// How many copies are wanted, by whomever.
+    pub(crate) wanted: u32,
+    /// Whether that number is a field of ours.
+    pub(crate) owns_wanted: bool,
     pub(crate) replicas: i32,
     pub(crate) updated: i32,
     pub(crate) ready: i32,
@@ -203,13 +205,15 @@ fn progress(object: &DynamicObject) -> Progress {
             .find(|condition| condition.type_ == type_ && condition.status == is)
     };
     let generation = object.metadata.generation.unwrap_or_default();
+    let wanted = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
     let mut template = DefaultHasher::new();
     object.data.pointer("/spec/template").map(Value::to_string).hash(&mut template);
     Progress {
         generation,
         since: generation,
         template: template.finish(),
-        own_replicas: own_replicas(object),
+        wanted: wanted.and_then(|wanted| u32::try_from(wanted).ok()).unwrap_or_default(),
+        owns_wanted: owns_replicas(object),
         observed_generation: status.observed_generation.unwrap_or_default(),
         replicas: status.replicas.unwrap_or_default(),
         updated: status.updated_replicas.unwrap_or_default(),
@@ -221,16 +225,15 @@ fn progress(object: &DynamicObject) -> Progress {
     }
 }
 
-/// How many copies a Deployment is to have, where that is a field of ours.
-fn own_replicas(object: &DynamicObject) -> Option<u32> {
+/// Whether how many copies a Deployment is to have is a field of ours.
+fn owns_replicas(object: &DynamicObject) -> bool {
     let is_ours = |entry: &ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref();
         entry.manager.as_deref() == Some(FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
             && fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
     };
-    let replicas = u32::try_from(object.data.pointer("/spec/replicas")?.as_u64()?).ok()?;
-    object.metadata.managed_fields.iter().flatten().any(is_ours).then_some(replicas)
+    object.metadata.managed_fields.iter().flatten().any(is_ours)
 }
 
 /// The first line of a refusal, without the pod's random name and without the counts of a quota, both of

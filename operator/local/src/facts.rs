@@ -83,6 +83,7 @@ impl Facts {
             tools: self.tools,
             warnings: self.warnings.clone(),
             failure: self.failure.clone(),
+            ..ObservedServer::default()
         }
     }
 }

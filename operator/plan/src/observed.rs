@@ -44,6 +44,8 @@ pub struct ObservedServer {
     pub ready: u32,
     /// Copies that exist, ready or not; a stopped system has none.
     pub running: u32,
+    /// Copies that are wanted now: more than the plan asks for where an autoscaler decided so.
+    pub wanted: u32,
     /// Whether every copy that exists is one of the current plan.
     pub current: bool,
     /// The version that it told.

@@ -140,7 +140,8 @@ fn told(server: &ObservedServer) -> ServerStatus {
 }
 
 fn state(name: &str, desired: u32, moves: bool, server: &ObservedServer) -> State {
-    if let Some(failure) = server.failure.as_ref().filter(|_| desired > 0) {
+    let failure = server.failure.as_ref().filter(|_| desired > 0 && !is_surplus(desired, server));
+    if let Some(failure) = failure {
         return State::Failing(failure.reason, format!("{name}: {}", failure.message));
     }
     if desired == 0 {
@@ -162,6 +163,11 @@ fn state(name: &str, desired: u32, moves: bool, server: &ObservedServer) -> Stat
         Some(false) => State::Silent(format!("{name} runs but does not answer MCP requests")),
         None => State::Pending(format!("{name} was not asked yet")),
     }
+}
+
+/// Whether whatever fails of a server can only be copies beyond the fewest: these are ready, and none is an older one.
+fn is_surplus(desired: u32, server: &ObservedServer) -> bool {
+    server.wanted > desired && server.ready >= desired && server.current
 }
 
 fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) -> Vec<Verdict> {
@@ -211,8 +217,8 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
         (None, false, true) => Verdict(Reconciling, true, Reason::RollingOut, pending),
         _ => Verdict(Reconciling, false, Reason::UpToDate, "nothing is being changed".to_owned()),
     };
-    let warnings = warnings(plan, observed);
-    let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls).chain(&warnings);
+    let (warnings, missed) = (warnings(plan, observed), missed(plan, observed));
+    let shortfalls = || plan.shortfalls.iter().chain(&observed.shortfalls).chain(&missed).chain(&warnings);
     let first = shortfalls().next();
     let shortfalls = join(shortfalls().map(|shortfall| shortfall.message.clone()));
     let degraded_reason = match (&stalled, first) {
@@ -235,6 +241,17 @@ fn verdicts(plan: &Plan, observed: &Observed, states: &[State], ready: usize) ->
             Verdict(Degraded, true, degraded_reason, degraded)
         },
     ]
+}
+
+/// Why there are fewer copies than an autoscaler wants, where there are enough to be ready.
+fn missed(plan: &Plan, observed: &Observed) -> Vec<Finding> {
+    let missed = plan.workloads.iter().filter_map(|workload| {
+        let server = observed.servers.get(&workload.name)?;
+        let failure = server.failure.as_ref()?;
+        let is_missed = workload.replicas > 0 && is_surplus(workload.replicas, server);
+        is_missed.then(|| Finding::new(failure.reason, format!("{}: {}", workload.name, failure.message)))
+    });
+    missed.collect()
 }
 
 /// What servers tell of their settings, besides what the plan knows already.

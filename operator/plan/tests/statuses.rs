@@ -22,6 +22,7 @@ fn ready_server() -> ObservedServer {
     ObservedServer {
         ready: 1,
         running: 1,
+        wanted: 1,
         current: true,
         version: Some("1".into()),
         answered: Some(true),
@@ -97,6 +98,28 @@ fn what_servers_tell_of_their_settings_is_told_once() {
         self::summary(&told(&plan, &observed))
             .contains("Degraded=True InvalidSettings: tools: userTools[shop]")
     );
+}
+
+#[test]
+fn copies_beyond_the_fewest_that_cannot_run_make_no_system_unready() {
+    let plan = system_plan(|_| ());
+    let said = |server: ObservedServer| {
+        let failure = Failure { reason: Reason::ServerFailing, message: "no node takes its pods".into() };
+        let mut observed = all_ready();
+        observed.servers.insert("tools".into(), ObservedServer { failure: Some(failure), ..server });
+        summary(&told(&plan, &observed))
+    };
+    let text = said(ObservedServer { running: 3, wanted: 3, ..ready_server() });
+    assert!(text.contains("Ready=True") && text.contains("Stalled=False"), "{text}");
+    assert!(text.contains("Degraded=True ServerFailing: tools: no node takes its pods\n"), "{text}");
+    for server in [
+        ready_server(),
+        ObservedServer { wanted: 3, ready: 0, ..ready_server() },
+        ObservedServer { wanted: 3, current: false, ..ready_server() },
+    ] {
+        let text = said(server);
+        assert!(text.contains("Ready=False") && text.contains("Stalled=True"), "{text}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn fit(object: &Desired, live: Option<&Progress>) -> Value {
     let Some(first) = object.begins_with else { return body };
     let replicas = match live {
         None => Some(first),
-        Some(live) => live.own_replicas.map(|replicas| replicas.max(first)),
+        Some(live) => live.owns_wanted.then(|| live.wanted.max(first)),
     };
     if let Some(replicas) = replicas {
         body["spec"]["replicas"] = json!(replicas);

@@ -129,6 +129,7 @@ fn running(progress: Option<&Progress>, told: Option<&Told>) -> ObservedServer {
     ObservedServer {
         ready: count(progress.map(|progress| progress.ready)),
         running: count(progress.map(|progress| progress.replicas)),
+        wanted: progress.map(|progress| progress.wanted).unwrap_or_default(),
         current: progress.is_some_and(is_current),
         ..answered(told)
     }

@@ -120,6 +120,16 @@ fn another_number_of_copies_makes_none_of_them_an_older_one() {
 }
 
 #[test]
+fn as_many_copies_are_wanted_as_the_deployment_says() {
+    let cache = Cache::default();
+    let live = json!({"metadata": {"generation": 1}, "spec": {"replicas": 4}});
+    cache.put(Kind::Deployment, object("demo-tools", live));
+    let family = cache.family(&SystemKey::new("test", "demo"));
+    let seen = observe(&PLAN, "demo", &family, &BTreeMap::new(), Timestamp::now());
+    assert_eq!(seen.servers["tools"].wanted, 4);
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_one_situation() {
     let expected = "the image registry.example/tools:9 cannot be pulled: check its name, the registry and the pull secrets";
     for (reason, text) in [
