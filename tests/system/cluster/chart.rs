@@ -123,8 +123,23 @@ metrics:
     additionalRuleAnnotations: {runbook_url: 'https://example.com'}
 "#;
 
+/// Null takes a default away.
+const NO_VALUES: &str = "
+fullnameOverride: other
+crds: {install: false}
+commonLabels: null
+namespaces: null
+metrics:
+  dashboards: {enabled: true, labels: null}
+  prometheusRule: {enabled: true, additionalRuleLabels: null, additionalRuleAnnotations: null}
+podSecurityContext: null
+volumes: null
+";
+
 fn other_values() -> Result<()> {
     on_site(|site| {
+        rendered(site, NO_VALUES).context("nothing in place of defaults")?;
+
         let items = rendered(site, OTHER_VALUES)?;
         for item in &items {
             same("a common label", &item["metadata"]["labels"]["team"], "red")?;
