@@ -68,6 +68,7 @@ fn handed_over() -> Result<()> {
 
 fn decided() -> Result<()> {
     on_site(|site| {
+        scaled(site, "{replicas: 3}")?;
         scaled(site, "{autoscaling: {minReplicas: 1, maxReplicas: 2}}")?;
         eventually("the autoscaler keeps to its bounds", || Ok((copies(site)? == 2).then_some(())))?;
         let object = site.ready("scaled")?;
