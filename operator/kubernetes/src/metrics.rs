@@ -22,7 +22,7 @@ type States = [Option<bool>; CONDITIONS.len()];
 /// Everything that is measured.
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Systems that were looked at, by result: `ok`, `error`, `refused` or `invalid`.
+    /// Systems that were looked at, by result: `ok`, `gone`, `invalid`, `unreadable`, `refused` or `error`.
     pub(crate) reconciles: IntCounterVec,
     /// How long that takes, in seconds.
     pub(crate) duration: Histogram,
@@ -76,12 +76,15 @@ impl Metrics {
         registry.register(Box::new(unreadable.clone()))?;
         let memory = Gauge::new("process_resident_memory_bytes", "Resident memory size in bytes.")?;
         registry.register(Box::new(memory.clone()))?;
+        let reconciles =
+            counters("mcp_operator_reconciles_total", "Systems that were looked at.", &["result"])?;
+        // A counter that is not there before its first count hides that first one from `increase`, and an alert waits for
+        // these two, of which each further one is ten minutes later.
+        for result in ["invalid", "unreadable"] {
+            reconciles.with_label_values(&[result]);
+        }
         Ok(Self {
-            reconciles: counters(
-                "mcp_operator_reconciles_total",
-                "Systems that were looked at.",
-                &["result"],
-            )?,
+            reconciles,
             duration,
             errors: counters(
                 "mcp_operator_reconcile_errors_total",
@@ -235,6 +238,15 @@ mod tests {
                 r#"{namespace="ab",name="c",condition="Degraded"} 1"#,
             ]
         );
+    }
+
+    #[test]
+    fn the_first_system_that_is_invalid_is_an_increase() {
+        let text = Metrics::new().expect("metrics").text();
+        for result in ["invalid", "unreadable"] {
+            let line = format!("mcp_operator_reconciles_total{{result=\"{result}\"}} 0\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[test]

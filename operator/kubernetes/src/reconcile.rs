@@ -58,7 +58,7 @@ pub(crate) enum Next {
 /// How a look ended.
 #[derive(Debug)]
 pub(crate) struct Looked {
-    /// `ok`, `gone`, `invalid`, `refused` or `error`.
+    /// `ok`, `gone`, `invalid`, `unreadable`, `refused` or `error`.
     pub(crate) result: &'static str,
     pub(crate) next: Next,
     pub(crate) errors: Vec<Error>,

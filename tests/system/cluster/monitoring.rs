@@ -113,7 +113,7 @@ fn answers_for_every_server() -> Result<()> {
 fn answers_for_the_operator() -> Result<()> {
     on_site(|site| {
         for metric in [
-            "mcp_operator_reconciles_total",
+            r#"mcp_operator_reconciles_total{result="ok"}"#,
             "mcp_operator_reconcile_duration_seconds_count",
             "mcp_operator_writes_total",
         ] {
