@@ -33,36 +33,47 @@ pub(super) struct Access {
 
 /// A connection of the pool, in use. It goes back where the database has answered on it; otherwise, and where nobody waits for
 /// the answer any more, it is closed: the pool would wait for that, with the connection's place taken, even where it leads nowhere.
-pub(super) struct Lent(Option<PoolConnection<Postgres>>);
+pub(super) struct Lent {
+    /// There until it is settled.
+    connection: Option<PoolConnection<Postgres>>,
+    /// What going back may take.
+    deadline: Duration,
+}
 
 impl Lent {
     /// Ends the use of it, of which this came.
     pub(super) fn settle<T>(mut self, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
-        if !outcome.as_ref().is_err_and(Trouble::is_outage) {
-            // Dropped by itself, it goes back.
-            drop(self.0.take());
+        if !outcome.as_ref().is_err_and(Trouble::is_outage)
+            && let Some(connection) = self.connection.take()
+        {
+            tokio::spawn(give_back(connection, self.deadline));
         }
         outcome
     }
+}
+
+/// The pool asks on a connection before it takes it back. Where that is not answered, it is closed after all.
+async fn give_back(mut connection: PoolConnection<Postgres>, deadline: Duration) {
+    let _ = tokio::time::timeout(deadline, connection.return_to_pool()).await;
 }
 
 impl Deref for Lent {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.0.as_deref().expect("it is there until it is settled")
+        self.connection.as_deref().expect("it is there until it is settled")
     }
 }
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_deref_mut().expect("it is there until it is settled")
+        self.connection.as_deref_mut().expect("it is there until it is settled")
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
+        if let Some(connection) = self.connection.take() {
             drop(connection.detach());
         }
     }
@@ -324,7 +335,7 @@ impl Access {
 
     pub(super) async fn connection(&self) -> Result<Lent, Trouble> {
         match self.pool.acquire().await {
-            Ok(connection) => Ok(Lent(Some(connection))),
+            Ok(connection) => Ok(Lent { connection: Some(connection), deadline: self.deadline }),
             Err(sqlx::Error::PoolTimedOut) => {
                 let max = self.pool.options().get_max_connections();
                 let all_in_use = self.pool.size() >= max && self.pool.num_idle() == 0;

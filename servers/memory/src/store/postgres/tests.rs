@@ -319,16 +319,25 @@ async fn connections_that_fall_silent_are_given_up() {
         stored.expect("no place is taken for ever").expect("stored");
     };
     write(1).await;
-    // Callers that give up first, as a check of health does, leave no place taken either.
+    // Both lie in the pool, and lead nowhere from now on.
+    until(|| store.access.pool.num_idle() == 2);
     relay.silence_open();
+    // Callers that give up first, as a check of health does, leave no place taken either.
     for _ in 0..2 {
         let given_up = tokio::time::timeout(Duration::from_millis(200), store.check()).await;
         given_up.expect_err("nothing is answered");
     }
     write(2).await;
-    relay.silence_open();
+    // Nor do those that fall silent while the pool takes them back.
+    for _ in 0..2 {
+        let lent = store.access.connection().await.expect("one");
+        relay.silence_open();
+        lent.settle(Ok(())).expect("it was answered");
+    }
     write(3).await;
-    assert_eq!(store.size(&scope("a")).await.expect("counts"), 3);
+    relay.silence_open();
+    write(4).await;
+    assert_eq!(store.size(&scope("a")).await.expect("counts"), 4);
     assert_eq!(store.lives(), 0, "it is the same database");
 }
 
