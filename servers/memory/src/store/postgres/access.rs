@@ -99,7 +99,7 @@ pub(super) enum Trouble {
     OnlyReads(sqlx::Error),
     /// The connection was lost during a commit, and the database cannot be asked what became of it.
     Unknown(sqlx::Error),
-    /// Two transactions were in each other's way; nothing was changed.
+    /// Two transactions were in each other's way, or one for too long; nothing was changed.
     Conflict(sqlx::Error),
     /// It is for the caller to hear.
     Final(StoreError),
@@ -115,7 +115,7 @@ impl From<sqlx::Error> for Trouble {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 Some("25006") => Self::OnlyReads(error),
                 Some(code) if is_outage(code) => Self::Outage(error),
-                Some("40001" | "40P01") => Self::Conflict(error),
+                Some("40001" | "40P01" | "55P03") => Self::Conflict(error),
                 _ => Self::Final(StoreError::of_postgres(error)),
             },
             _ => Self::Final(StoreError::of_postgres(error)),

@@ -372,6 +372,21 @@ async fn a_writer_that_vanishes_holds_its_scope_for_a_minute_at_the_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_holds_for_long_is_told_and_is_no_silent_database() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    let mut connection = store.access.pool.acquire().await.expect("one");
+    let mut turn = Turn::begin(&mut connection, &scope("a"), true).await.expect("begins").expect("a scope");
+    let told = sqlx::query_scalar("SELECT current_setting('lock_timeout')");
+    let within: String = told.fetch_one(&mut *turn.transaction).await.expect("told");
+    assert_eq!(within, "20s");
+    let mut other = store.access.pool.acquire().await.expect("another");
+    let wait = "BEGIN; SET LOCAL lock_timeout = '20ms'; LOCK TABLE mcp_memory.scopes";
+    let error = sqlx::raw_sql(wait).execute(&mut *other).await.expect_err("it is held");
+    assert!(matches!(Trouble::from(error), Trouble::Conflict(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_the_database_ends_for_their_idleness_are_replaced() {
     let idle = [("fsync", "off"), ("idle_session_timeout", "300ms")];
     let server = databases::postgres(&idle).expect("a PostgreSQL");

@@ -13,8 +13,10 @@ use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
 /// Bits of an entry's number that count within its scope.
 const BITS: u32 = 40;
 
-/// A server that vanishes under way, and of whose end the database does not hear, holds its scope no longer than that.
-const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1min'";
+/// A server that vanishes under way, and of whose end the database does not hear, holds its scope for a minute at the most. Who
+/// waits for what another one holds, such as while an index is made, is told so before it would take the database for silent.
+const BEGIN: &str =
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1min'; SET LOCAL lock_timeout = '20s'";
 
 /// Something that is written in a turn.
 pub(super) trait Write {
