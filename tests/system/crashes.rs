@@ -192,7 +192,8 @@ fn synced_stores(level: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("calls");
     let settings = format!("{{settings: {{synchronous: {level}}}, shutdown: {{drainSeconds: 0}}}}");
-    let trace = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
+    // `-I 2`: with a file to write to, it would not hear of its end, nor would the server.
+    let trace = ["strace", "-I", "2", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o"].map(str::to_owned);
     let trace: Vec<String> = trace.into_iter().chain([log.display().to_string()]).collect();
     let server = Single::start_as("memory", |_| Ok(settings), |_| trace)?;
     let mut client = Client::http(&Place::of(&server.url())?)?;
