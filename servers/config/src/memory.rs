@@ -29,6 +29,7 @@ pub struct MemorySettings {
     #[serde(skip_serializing_if = "is_default_batch_size")]
     pub batch_size: u32,
     /// What is kept in memory for repeated calls.
+    #[schemars(extend("x-mcp-reload" = true))]
     #[serde(skip_serializing_if = "is_default")]
     pub cache: MemoryCache,
     /// Mebibytes that the search indexes of all agents may take; beyond that, those that were not used for longest go
@@ -71,10 +72,10 @@ fn is_default_index_megabytes(megabytes: &u32) -> bool {
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryCache {
     /// The most memories; half as many answers. Default 1000.
-    #[schemars(range(min = 0, max = 1_000_000), extend("x-mcp-reload" = true))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub max_entries: u32,
     /// Seconds that an answer lives; a memory lives twice as long. Default 300.
-    #[schemars(range(min = 1, max = 31_536_000), extend("x-mcp-reload" = true))]
+    #[schemars(range(min = 1, max = 31_536_000))]
     pub ttl_seconds: u32,
 }
 

@@ -1,6 +1,7 @@
 //! Which settings a running server can take over, and what a change to the others means.
 //!
-//! A field says that it can be taken over with `#[schemars(extend("x-mcp-reload" = true))]`, once, in its type.
+//! A field says that it can be taken over with `#[schemars(extend("x-mcp-reload" = true))]`, once, in its type. The object
+//! around it must always be written: where one is left out that has its default, it is the object that is marked.
 //! The kit and the operator both read that here: the first takes such a setting over, the second
 //! replaces a server's copies when any other changes.
 
@@ -122,7 +123,7 @@ fn differences(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LogLevel, MemorySettings, OrchestratorSettings, ToolsSettings};
+    use crate::{LogLevel, MemorySettings, OrchestratorSettings, ToolsSettings, WeaviateDirectSettings};
 
     type Config = ServerConfig<OrchestratorSettings>;
 
@@ -176,5 +177,30 @@ mod tests {
         );
         let same = take_over(&current, &current).expect("fits");
         assert_eq!(same, TakenOver { config: current, needs_restart: Vec::new() });
+    }
+
+    #[test]
+    fn what_is_taken_over_stands_in_objects_that_are_always_written() {
+        fn check<S: Settings>() {
+            let mut written = serde_json::to_value(ServerConfig::<S>::of_kind()).expect("JSON");
+            for path in reloadable::<S>().iter() {
+                assert!(parent(&mut written, path).is_some(), "{path:?} needs a restart at times");
+            }
+        }
+        check::<MemorySettings>();
+        check::<OrchestratorSettings>();
+        check::<ToolsSettings>();
+        check::<WeaviateDirectSettings>();
+    }
+
+    #[test]
+    fn caches_of_the_default_size_are_not_written_and_take_another_over() {
+        let parsed = |text: &str| ServerConfig::<MemorySettings>::parse(text).expect("parses");
+        let (plain, sized) = (parsed("{}"), parsed("settings: {cache: {maxEntries: 7}}"));
+        for (current, new) in [(&plain, &sized), (&sized, &plain)] {
+            let taken = take_over(current, new).expect("fits");
+            assert_eq!(taken, TakenOver { config: new.clone(), needs_restart: Vec::new() });
+        }
+        assert_eq!(restart_view(&plain), restart_view(&sized));
     }
 }
