@@ -34,6 +34,21 @@ pub const REMEMBERED_CHANGES: u64 = 10_000;
 /// Entries that are brought back, or deleted for good, in one transaction: other writes wait for no more of them.
 const PORTION: u32 = 1000;
 
+/// Repeats a step that takes up to [`PORTION`] entries until none are left; answers how many there were.
+async fn in_portions<F>(step: impl Fn() -> F) -> Result<u64, StoreError>
+where
+    F: Future<Output = Result<u64, StoreError>>,
+{
+    let mut count = 0;
+    loop {
+        let taken = step().await?;
+        count += taken;
+        if taken < u64::from(PORTION) {
+            return Ok(count);
+        }
+    }
+}
+
 /// Why a store did not do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

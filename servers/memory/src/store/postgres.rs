@@ -21,7 +21,7 @@ mod upkeep;
 mod weaviate;
 mod writes;
 
-use super::{Claim, Onto, PORTION, Store, StoreError, Unembedded, Vector, Wanted};
+use super::{Claim, Onto, Store, StoreError, Unembedded, Vector, Wanted, in_portions};
 use crate::model::{
     Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said,
     Scope, Session, Statistics,
@@ -449,25 +449,13 @@ impl Store for PostgresStore {
     }
 
     async fn unarchive(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
-        let (unarchive, mut count) = (upkeep::Unarchive { run_id: run_id.map(ToOwned::to_owned) }, 0);
-        loop {
-            let back = self.access.write(scope, &unarchive).await?;
-            count += back;
-            if back < u64::from(PORTION) {
-                return Ok(count);
-            }
-        }
+        let unarchive = upkeep::Unarchive { run_id: run_id.map(ToOwned::to_owned) };
+        in_portions(|| self.access.write(scope, &unarchive)).await
     }
 
     async fn purge(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
-        let (purge, mut count) = (upkeep::Purge { run_id: run_id.map(ToOwned::to_owned) }, 0);
-        loop {
-            let gone = self.access.write(scope, &purge).await?;
-            count += gone;
-            if gone < u64::from(PORTION) {
-                return Ok(count);
-            }
-        }
+        let purge = upkeep::Purge { run_id: run_id.map(ToOwned::to_owned) };
+        in_portions(|| self.access.write(scope, &purge)).await
     }
 
     async fn statistics(

@@ -21,7 +21,7 @@ mod upkeep;
 mod writer;
 mod writes;
 
-use super::{Onto, PORTION, Store, StoreError, Unembedded, Vector};
+use super::{Onto, Store, StoreError, Unembedded, Vector, in_portions};
 use crate::model::{
     Archival, Before, Changes, Draft, Entry, Filter, History, Indexed, Inserted, Kept, Key, Page, Said,
     Scope, Session, Statistics,
@@ -295,27 +295,19 @@ impl Store for SqliteStore {
     }
 
     async fn unarchive(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
-        let mut count = 0;
-        loop {
+        in_portions(|| {
             let run_id = run_id.map(ToOwned::to_owned);
-            let back = self.writer.write(upkeep::Unarchive { scope: scope.clone(), run_id }).await?;
-            count += back;
-            if back < u64::from(PORTION) {
-                return Ok(count);
-            }
-        }
+            self.writer.write(upkeep::Unarchive { scope: scope.clone(), run_id })
+        })
+        .await
     }
 
     async fn purge(&self, scope: &Scope, run_id: Option<&str>) -> Result<u64, StoreError> {
-        let mut count = 0;
-        loop {
+        in_portions(|| {
             let run_id = run_id.map(ToOwned::to_owned);
-            let gone = self.writer.write(upkeep::Purge { scope: scope.clone(), run_id }).await?;
-            count += gone;
-            if gone < u64::from(PORTION) {
-                return Ok(count);
-            }
-        }
+            self.writer.write(upkeep::Purge { scope: scope.clone(), run_id })
+        })
+        .await
     }
 
     async fn statistics(

@@ -6,6 +6,7 @@ mod migrations;
 mod room;
 
 use super::*;
+use crate::store::PORTION;
 use crate::store::conformance::{self, keyed, memory, message, scope};
 use std::sync::Arc;
 use tempfile::TempDir;
