@@ -1,5 +1,6 @@
 //! The index of one scope: what was analysed, found again by a query.
 
+mod best;
 mod search;
 
 use crate::analysis::Analysis;
@@ -26,6 +27,8 @@ pub struct Index<A> {
     keys: Vec<u64>,
     /// `None`: removed.
     attributes: Vec<Option<A>>,
+    /// Whether each slot has attributes.
+    present: Vec<bool>,
     before: Vec<u32>,
     after: Vec<u32>,
     /// The last entry of each group.
@@ -54,6 +57,7 @@ impl<A> Index<A> {
             slots: FxHashMap::default(),
             keys: Vec::new(),
             attributes: Vec::new(),
+            present: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             tails: FxHashMap::default(),
@@ -82,6 +86,7 @@ impl<A> Index<A> {
         self.slots.capacity() * 13
             + self.keys.capacity() * 8
             + self.attributes.capacity() * size_of::<Option<A>>()
+            + self.present.capacity()
             + (self.before.capacity() + self.after.capacity()) * 4
             + self.tails.capacity() * 13
             + self.groups.capacity() * size_of::<Option<u64>>()
@@ -123,6 +128,7 @@ impl<A> Index<A> {
         });
         self.keys.push(key);
         self.attributes.push(Some(attributes));
+        self.present.push(true);
         self.groups.push(group);
         self.before.push(NONE);
         self.after.push(NONE);
@@ -195,6 +201,7 @@ impl<A> Index<A> {
         self.before[slot as usize] = NONE;
         self.after[slot as usize] = NONE;
         self.attributes[slot as usize] = None;
+        self.present[slot as usize] = false;
         for token in distinct(self.tokens(slot)) {
             if let Some(having) = self.having.get_mut(&token) {
                 *having = having.saturating_sub(1);
@@ -254,6 +261,7 @@ impl<A> Index<A> {
         keep(&mut self.before, &new);
         keep(&mut self.after, &new);
         keep(&mut self.attributes, &new);
+        keep(&mut self.present, &new);
         let links = self.before.iter_mut().chain(&mut self.after).chain(self.tails.values_mut());
         links.chain(self.slots.values_mut()).for_each(|slot| *slot = renumbered(*slot));
         self.having.retain(|_, having| *having > 0);

@@ -41,7 +41,7 @@ fn recall(agent: &Agent) -> (f64, f64) {
     for (question, answers) in &agent.questions {
         let mut query = Query::of(question);
         query.limit = agent.turns.len();
-        let mut hits = index.search(&query, |()| true, |()| 1.0);
+        let mut hits = index.search(&query, None, |()| 1.0);
         let share = |hits: &[mcp_system_retrieval::Hit], least: f32| {
             let found =
                 hits.iter().take(5).filter(|hit| hit.parts.lexical > least && answers.contains(&hit.key));

@@ -4,7 +4,7 @@ use mcp_system_retrieval::{Analysis, Hit, Index, Query};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ALL: fn(&u32) -> bool = |_| true;
+const ALL: Option<&dyn Fn(&u32) -> bool> = None;
 const EVEN_HANDED: fn(&u32) -> f32 = |_| 1.0;
 
 fn index(texts: &[&str]) -> Index<u32> {
@@ -45,7 +45,7 @@ fn the_parts_add_up_to_the_score() {
 #[test]
 fn what_is_not_accepted_is_neither_found_nor_compared_with() {
     let index = index(&["red tea", "green tea", "black tea and cake"]);
-    let hits = index.search(&Query::of("tea"), |key| *key != 0, EVEN_HANDED);
+    let hits = index.search(&Query::of("tea"), Some(&|key| *key != 0), EVEN_HANDED);
     assert!(hits.iter().all(|hit| hit.key != 0));
     assert_eq!(hits.len(), 2);
 }
@@ -165,6 +165,19 @@ fn many(count: usize) -> Index<u32> {
 }
 
 #[test]
+fn as_many_are_found_as_are_wanted_though_one_fits_far_better() {
+    let others: Vec<String> =
+        (0..600).map(|number| format!("my brother caught {number} fish at a lake near osaka")).collect();
+    let best = ["the quarterly payroll audit of the osaka office"];
+    let index = index(&best.into_iter().chain(others.iter().map(String::as_str)).collect::<Vec<_>>());
+    let mut query = Query::of("the quarterly payroll audit of the osaka office");
+    query.limit = 50;
+    let hits = index.search(&query, ALL, EVEN_HANDED);
+    assert_eq!((hits.len(), hits[0].key), (50, 0));
+    assert!(hits[1].parts.lexical < 0.2 * hits[0].parts.lexical);
+}
+
+#[test]
 fn the_best_of_many_are_found_though_most_are_only_guessed() {
     let index = many(4000);
     let (mut same, mut all) = (0, 0);
@@ -223,6 +236,7 @@ proptest! {
         asked in text(),
         asked_dense in dense(),
         limit in 0usize..50,
+        picky in any::<bool>(),
     ) {
         let mut index = Index::new();
         let mut there = BTreeMap::new();
@@ -235,8 +249,9 @@ proptest! {
         }
         let mut query = Query::of(&asked);
         (query.limit, query.dense) = (limit, asked_dense);
-        let accepted = |weight: &f32| *weight > 0.1;
-        let search = || index.search(&query, accepted, |weight| *weight);
+        let accepted = |weight: &f32| !picky || *weight > 0.1;
+        let accept: Option<&dyn Fn(&f32) -> bool> = if picky { Some(&accepted) } else { None };
+        let search = || index.search(&query, accept, |weight| *weight);
         let hits = search();
         prop_assert!(hits.len() <= limit);
         prop_assert!(hits.is_sorted_by(|a, b| a.score >= b.score));

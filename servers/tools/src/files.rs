@@ -118,13 +118,10 @@ impl Files {
         wanted.limit = limit;
         let below = below.trim_matches('/');
         let is_below = |passage: &Passage| {
-            below.is_empty()
-                || passage
-                    .path
-                    .strip_prefix(below)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            passage.path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let hits = state.index.search(&wanted, is_below, |_| 1.0);
+        let accept: Option<&dyn Fn(&Passage) -> bool> = if below.is_empty() { None } else { Some(&is_below) };
+        let hits = state.index.search(&wanted, accept, |_| 1.0);
         let passages =
             hits.iter().filter_map(|hit| Some((state.index.get(hit.key)?.clone(), hit.score))).collect();
         Ok(Found { passages, files: state.files.len(), left_out: state.left_out })

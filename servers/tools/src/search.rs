@@ -95,7 +95,7 @@ impl Finder {
         let mut query = Query::of(&sought.join(" "));
         query.limit = self.cards.len();
         let allowed: HashSet<usize> = wanted.iter().copied().collect();
-        let hits = self.meanings.search(&query, |place| allowed.contains(place), |_| 1.0);
+        let hits = self.meanings.search(&query, Some(&|place| allowed.contains(place)), |_| 1.0);
         let mut scores = vec![0.0; wanted.len()];
         for hit in hits {
             let means_it = hit.parts.lexical > 0.0 || hit.parts.vector >= ALIKE_IN_MEANING;

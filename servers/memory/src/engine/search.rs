@@ -60,6 +60,7 @@ impl<S: Store> Engine<S> {
         query.dense = dense.as_deref().map(<[f32]>::to_vec);
 
         let wanted = Wanted::of(&search.filter);
+        let picky = search.filter != Filter::default();
         let weigh = |attributes: &Attributes| weight(attributes, search, now);
         let hits: Vec<(u64, Hit)> = loop {
             let place = if let Some(index) = self.offered(scope, &slot, search, &query, &neural).await? {
@@ -69,7 +70,9 @@ impl<S: Store> Engine<S> {
                 Place::Index(slot.clone())
             };
             let hits = place.read(|index| {
-                let hits = index.search(&query, |attributes| wanted.accepts(attributes), weigh);
+                let accepts = |attributes: &Attributes| wanted.accepts(attributes);
+                let accept: Option<&dyn Fn(&Attributes) -> bool> = if picky { Some(&accepts) } else { None };
+                let hits = index.search(&query, accept, weigh);
                 let version = |key| index.get(key).map_or(0, |attributes: &Attributes| attributes.version);
                 hits.into_iter().map(|hit| (version(hit.key), hit)).collect()
             });

@@ -6,7 +6,8 @@
 //! 3. The entries around each take part in each other's scores, the best first; the search ends where nothing that is left
 //!    could still be among the hits.
 
-use super::{Index, NONE, distinct, to_slot};
+use super::best::{best_of, highest, of};
+use super::{Index, NONE, distinct};
 use crate::analysis::Analysis;
 use crate::fusion::{self, Best, REACH, Weights};
 use crate::soft::{self, Weighted};
@@ -16,7 +17,14 @@ use std::ops::Range;
 
 /// Entries that get the close look.
 const CLOSE: usize = 200;
-/// For each of them, entries that are compared as they are: so many make up for what guesses get wrong.
+/// By words and vectors alone, those that fit less than this beside the best are not worth it: with LoCoMo's questions, whose
+/// answers are hard to tell, hardly any hit is lost; most queries need half as many close looks.
+const WORTH: f32 = 0.42;
+/// The same for guesses, which are a little wrong.
+const WORTH_GUESSED: f32 = 0.4;
+/// For each hit that is wanted, entries that are worth it in any case.
+const FEWEST: usize = 2;
+/// For each that gets the close look, entries that are compared as they are: so many make up for what guesses get wrong.
 const GUESSED: usize = 2;
 /// The most alike by guess, among which the most alike is.
 const MOST_ALIKE: usize = 64;
@@ -69,17 +77,26 @@ pub struct Parts {
 }
 
 impl<A> Index<A> {
-    /// The entries that fit a query best and that `accept` lets through, best first.
+    /// The entries that fit a query best and that `accept` lets through, all where there is none, best first.
     ///
     /// `weigh` gives a factor for an entry's score, from 0 to 1: less than 1 for what is old or unimportant.
-    pub fn search(&self, query: &Query, accept: impl Fn(&A) -> bool, weigh: impl Fn(&A) -> f32) -> Vec<Hit> {
+    pub fn search(
+        &self,
+        query: &Query,
+        accept: Option<&dyn Fn(&A) -> bool>,
+        weigh: impl Fn(&A) -> f32,
+    ) -> Vec<Hit> {
         if query.limit == 0 || query.analysis.is_empty() || self.is_empty() {
             return Vec::new();
         }
-        let accepted = |slot: u32| self.attributes[slot as usize].as_ref().is_some_and(&accept);
+        let accepted = |slot: u32| match accept {
+            Some(accept) => self.attributes[slot as usize].as_ref().is_some_and(accept),
+            // Attributes are large, and each would be waited for.
+            None => self.present[slot as usize],
+        };
         let dense = query.dense.as_deref().map(quantised);
         let mut sight = Sight::new(self, &query.analysis, dense.as_deref(), &accepted);
-        let (close, least) = sight.close(CLOSE.max(query.limit), &accepted);
+        let (close, least) = sight.close(query.limit, &accepted);
         let tokens = self.weighted(&query.analysis.tokens);
         let by_own = sight.look_closely(&tokens, close);
 
@@ -100,7 +117,7 @@ impl<A> Index<A> {
                 if score <= 0.0 || !best.wants(score) {
                     continue;
                 }
-                if let Some(attributes) = self.attributes[slot as usize].as_ref().filter(|it| accept(it)) {
+                if let Some(attributes) = self.attributes[slot as usize].as_ref().filter(|_| accepted(slot)) {
                     let weighed = score * weigh(attributes);
                     if weighed > 0.0 && best.wants(weighed) {
                         best.push(weighed, slot);
@@ -219,8 +236,10 @@ impl<'a, A> Sight<'a, A> {
         sight
     }
 
-    /// The entries that get the close look; and what any other entry may have of itself at the most.
-    fn close(&self, most: usize, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
+    /// The entries that get the close look where so many hits are wanted; and what any other entry may have of itself at the
+    /// most.
+    fn close(&self, limit: usize, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
+        let (most, fewest) = (CLOSE.max(limit), FEWEST * limit);
         // Words and vectors alike, each over its best, decide.
         let over = Weights {
             lexical: 1.0 / self.most.lexical,
@@ -243,14 +262,20 @@ impl<'a, A> Sight<'a, A> {
                 }
             }
         };
-        let guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted).into_iter();
+        let mut guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted);
+        let least = least_worth(guessed.iter().map(|(first, _)| *first), WORTH_GUESSED, fewest * GUESSED);
+        guessed.retain(|(first, _)| *first >= least);
         let mut close: Vec<(f32, Kinds, u32)> = guessed
+            .into_iter()
             .map(|(_, slot)| (self.kinds(slot), slot))
             .filter(|(kinds, _)| kinds.is_related())
             .map(|(kinds, slot)| (kinds.weighted(&over), kinds, slot))
             .collect();
         // An entry with no word of the query that is not alike either.
         let mut others = LEAST_COSINE * (over.vector + over.dense);
+        let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH, fewest);
+        close.retain(|(first, ..)| *first >= least);
+        others = others.max(least);
         if close.len() > most {
             close.select_nth_unstable_by(most, |a, b| fusion::order(&(a.0, a.2), &(b.0, b.2)));
             others = others.max(close[most].0);
@@ -385,98 +410,14 @@ fn chain(slot: u32, links: &[u32]) -> impl Iterator<Item = u32> {
     std::iter::successors(next(&slot), next)
 }
 
-/// Scores that are looked at together first, since most hold none that is wanted.
-const BLOCK: usize = 32;
-/// One block of so many tells what the others are like.
-const SAMPLED: usize = 8;
-/// The most blocks that do.
-const MOST_SAMPLED: usize = 64;
-
-/// The slots with the best scores above 0 among those that are accepted, which is asked only of those that would be
-/// among them. `scores` writes the scores of some slots.
-fn best_of(
-    slots: usize,
-    scores: impl Fn(Range<usize>, &mut [f32]),
-    most: usize,
-    accepted: impl Fn(u32) -> bool,
-) -> Vec<(f32, u32)> {
-    let least = likely_least(slots, &scores, most);
-    let kept = best_above(least, slots, &scores, most, &accepted);
-    // Too much was hoped for, or few are accepted.
-    if kept.len() < most && least > 0.0 { best_above(0.0, slots, &scores, most, &accepted) } else { kept }
-}
-
-/// A score that some more than so many most likely are above: to begin with it spares most of what would be kept for a while
-/// only. 0 where nothing is known.
-fn likely_least(slots: usize, scores: &impl Fn(Range<usize>, &mut [f32]), most: usize) -> f32 {
-    let blocks = slots / BLOCK;
-    let step = SAMPLED.max(blocks / MOST_SAMPLED);
-    let sampled = blocks / step;
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate"
-    )]
-    let rank = {
-        let expected = (most * sampled * BLOCK) as f32 / slots.max(1) as f32;
-        (expected + 4.0 * expected.sqrt()) as usize + 4
-    };
-    let mut sample = vec![0.0; sampled * BLOCK];
-    if most == 1 || rank >= sample.len() / 2 {
+/// What is at least this share of the best score, or among so many of the best.
+fn least_worth(scores: impl Iterator<Item = f32>, share: f32, fewest: usize) -> f32 {
+    let mut scores: Vec<f32> = scores.collect();
+    if scores.len() <= fewest {
         return 0.0;
     }
-    for (number, block) in sample.chunks_exact_mut(BLOCK).enumerate() {
-        let begin = number * step * BLOCK;
-        scores(begin..begin + BLOCK, block);
-    }
-    *sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
-}
-
-/// See [`best_of`]: those above a score.
-fn best_above(
-    least: f32,
-    slots: usize,
-    scores: &impl Fn(Range<usize>, &mut [f32]),
-    most: usize,
-    accepted: &impl Fn(u32) -> bool,
-) -> Vec<(f32, u32)> {
-    let mut best = Best::above(least.max(0.0), most);
-    let mut block = [0.0; BLOCK];
-    for begin in (0..slots).step_by(BLOCK) {
-        let end = slots.min(begin + BLOCK);
-        scores(begin..end, &mut block[..end - begin]);
-        block[end - begin..].fill(0.0);
-        if !best.wants(highest(&block)) {
-            continue;
-        }
-        for (slot, &score) in (begin..end).zip(&block) {
-            if best.wants(score) && accepted(to_slot(slot)) {
-                best.push(score, to_slot(slot));
-            }
-        }
-    }
-    best.kept()
-}
-
-/// Scores that are there already, for [`best_of`].
-fn of(scores: &[f32]) -> impl Fn(Range<usize>, &mut [f32]) {
-    |slots, some| some.copy_from_slice(&scores[slots])
-}
-
-/// The highest of some scores; 0 where none is above. In lanes, as the processor has them, which the compiler sees only
-/// when this is compiled alone.
-#[inline(never)]
-fn highest(scores: &[f32]) -> f32 {
-    let higher = |a: f32, b: f32| if b > a { b } else { a };
-    let (eights, rest) = scores.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for eight in eights {
-        for (lane, score) in lanes.iter_mut().zip(eight) {
-            *lane = higher(*lane, *score);
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(0.0, higher)
+    let (_, fewest_least, _) = scores.select_nth_unstable_by(fewest, |a, b| b.total_cmp(a));
+    fewest_least.min(share * highest(&scores))
 }
 
 /// Not `f32::max`, which minds what is no number.
@@ -493,31 +434,6 @@ fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn the_best_are_those_of_sorting_everything_that_is_accepted(
-            some in prop::collection::vec(-1.0f32..10.0, 1..400),
-            slots in 0usize..12_000,
-            most in 1usize..600,
-            every in 1u32..100,
-        ) {
-            // The more slots, the more alike, and those of one kind stand together.
-            let score = |slot: usize| some[slot / 40 % some.len()] * some[slot % some.len()];
-            let scores: Vec<f32> = (0..slots).map(score).collect();
-            let accepted = |slot: u32| slot.is_multiple_of(every);
-            let mut found: Vec<f32> =
-                best_of(slots, of(&scores), most, accepted).into_iter().map(|(score, _)| score).collect();
-            let mut all: Vec<f32> = (0..).zip(&scores).filter(|(slot, _)| accepted(*slot)).map(|(_, score)| *score).collect();
-            all.retain(|score| *score > 0.0);
-            for scores in [&mut found, &mut all] {
-                scores.sort_unstable_by(|a, b| b.total_cmp(a));
-            }
-            all.truncate(most);
-            prop_assert_eq!(found, all);
-        }
-    }
 
     #[test]
     fn the_most_alike_is_known_though_it_is_guessed_not_to_be() {
