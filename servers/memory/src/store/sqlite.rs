@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in the data directory.
 //!
-//! One task writes (`writer`), a pool of connections reads; in WAL mode neither waits for the other.
+//! One task writes (`writer`), a pool of connections reads; in WAL mode neither waits for the other. Calls for entries by their
+//! numbers, the end of every search, share statements (`together`).
 //! With `synchronous = FULL`, the default, each commit reaches the disk before it is acknowledged, so that neither
 //! `kill -9` nor a power cut takes an acknowledged write. `NORMAL` is enough for `kill -9` alone and stores
 //! faster. There is no full-text index here: the engine's index finds more, and it is derived from what is kept here.
@@ -17,6 +18,7 @@ mod reads;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod together;
 mod upkeep;
 mod writer;
 mod writes;
@@ -32,12 +34,14 @@ use lock::Lock;
 use mcp_system_config::{Pool, Synchronous};
 use places::{Place, Places};
 use readers::Readers;
+use reads::Asked;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use together::Together;
 use writer::Writer;
 
 pub use lock::InUse;
@@ -71,6 +75,7 @@ const READER_CACHE: &str = "-256";
 pub struct SqliteStore {
     file: PathBuf,
     readers: Readers,
+    together: Together,
     writer: Writer,
     places: Arc<Places>,
     /// Held by all but those that only read beside a server.
@@ -120,14 +125,12 @@ impl SqliteStore {
             .connect_lazy_with(any(&file).pragma("query_only", "ON").pragma("cache_size", READER_CACHE));
         let places = Arc::new(Places::default());
         let writer = Writer::start(writing, places.clone(), options.batch.max(1));
-        Self { file, readers: Readers::of(readers), writer, places, _lock: lock }
+        let readers = Readers::of(readers);
+        Self { file, readers, together: Together::default(), writer, places, _lock: lock }
     }
 
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => StoreError::Busy { connections: self.readers.most() },
-            error => error.into(),
-        })
+        self.readers.acquire().await
     }
 
     /// A connection and the place of a scope, when anything was ever stored in it.
@@ -174,12 +177,15 @@ impl Store for SqliteStore {
     }
 
     async fn get_many(&self, scope: &Scope, numbers: &[u64]) -> Result<Vec<Kept>, StoreError> {
-        match self.at(scope).await? {
-            Some((mut reader, place)) => {
-                let kept = reads::get_many(&mut reader, place, numbers).await?;
+        let place = match self.places.peek(scope) {
+            None => self.at(scope).await?.map(|(reader, place)| {
                 self.readers.keep(reader);
-                Ok(kept)
-            }
+                place
+            }),
+            known => known,
+        };
+        match place {
+            Some(place) => self.together.get_many(&self.readers, &Asked::of(place, numbers)).await,
             None => Ok(Vec::new()),
         }
     }

@@ -4,6 +4,7 @@
 //! of its own, for every read. So a few whose answer has just come stay at hand. Any other goes back to the pool, since a read
 //! that nobody waits for any more may keep its connection at work.
 
+use crate::store::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,17 +25,20 @@ impl Readers {
     }
 
     /// The most connections that there are.
-    pub(super) fn most(&self) -> u32 {
+    fn most(&self) -> u32 {
         self.pool.options().get_max_connections()
     }
 
     /// A connection, once there is one. Dropped, it goes back to the pool.
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         let at_hand = self.at_hand().pop();
-        match at_hand {
-            Some(connection) => Ok(connection),
-            None => self.pool.acquire().await,
+        if let Some(connection) = at_hand {
+            return Ok(connection);
         }
+        self.pool.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => StoreError::Busy { connections: self.most() },
+            error => error.into(),
+        })
     }
 
     /// Takes a connection back that has answered all that it was asked.

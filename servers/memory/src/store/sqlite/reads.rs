@@ -10,7 +10,7 @@ use crate::moment::Moment;
 use crate::store::page::page;
 use crate::store::{REMEMBERED_CHANGES, StoreError, Unembedded};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 /// An entry by its id.
 pub(super) async fn get(
@@ -25,31 +25,57 @@ pub(super) async fn get(
     Ok(row.as_ref().map(rows::kept).transpose()?)
 }
 
-/// Entries by their numbers.
+/// Entries of a scope that somebody asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    scope: i64,
+    numbers: Vec<i64>,
+}
+
+impl Asked {
+    /// Numbers of other scopes lie outside of the range of this one.
+    pub(super) fn of(place: Place, numbers: &[u64]) -> Self {
+        let inside = |number: &i64| (place.floor()..=place.ceiling()).contains(number);
+        let numbers = numbers.iter().map(|number| number.cast_signed()).filter(inside).collect();
+        Self { scope: place.scope, numbers }
+    }
+
+    /// How many they are at the most.
+    pub(super) const fn count(&self) -> usize {
+        self.numbers.len()
+    }
+}
+
+/// Entries by their numbers, for some that ask, in their order. Somebody asks for one at least.
 pub(super) async fn get_many(
     connection: &mut SqliteConnection,
-    place: Place,
-    numbers: &[u64],
-) -> Result<Vec<Kept>, StoreError> {
-    // Numbers of other scopes lie outside of the range of this one.
-    let inside = |number: &i64| (place.floor()..=place.ceiling()).contains(number);
-    let numbers: Vec<i64> = numbers.iter().map(|number| number.cast_signed()).filter(inside).collect();
-    if numbers.is_empty() {
-        return Ok(Vec::new());
+    asked: &[&Asked],
+) -> Result<Vec<Vec<Kept>>, StoreError> {
+    let count: usize = asked.iter().map(|asked| asked.count()).sum();
+    // Lists of a few lengths, filled up with what is nowhere: each connection keeps every text as a statement of its own.
+    let length = if count <= 50 { count.next_multiple_of(5) } else { count.next_power_of_two() };
+    // Looked up one after the other; for `number IN (...)` SQLite would make a table of its own first. The plus keeps it from
+    // an index that begins with the scope: it would go through all of it for a few numbers.
+    let text = format!(
+        "SELECT {TOGETHER} FROM (VALUES {}) AS wanted CROSS JOIN entries AS e ON e.number = wanted.column1 \
+         WHERE e.archived_at IS NULL AND +e.scope = wanted.column2",
+        vec!["(?, ?, ?)"; length].join(", ")
+    );
+    let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(text));
+    for (whose, asked) in (0_i64..).zip(asked) {
+        for number in &asked.numbers {
+            query = query.bind(*number).bind(asked.scope).bind(whose);
+        }
     }
-    // Looked up one after the other; for `number IN (...)` SQLite would make a table of its own first.
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-    query.push(TOGETHER).push(" FROM (VALUES ");
-    let mut list = query.separated(", ");
-    for number in numbers {
-        list.push("(").push_bind_unseparated(number).push_unseparated(")");
+    for _ in count..length {
+        query = query.bind(None::<i64>).bind(None::<i64>).bind(None::<i64>);
     }
-    query
-        .push(") AS wanted CROSS JOIN entries AS e ON e.number = wanted.column1 WHERE e.archived_at IS NULL");
-    // The plus keeps SQLite from an index that begins with the scope: it would go through all of it for a few numbers.
-    query.push(" AND +e.scope = ").push_bind(place.scope);
-    let row = query.build().fetch_one(connection).await?;
-    Ok(rows::together(row.try_get(0)?)?)
+    let row = query.fetch_one(connection).await?;
+    let mut answers = vec![Vec::new(); asked.len()];
+    for (whose, kept) in rows::together(row.try_get(0)?)? {
+        answers[whose].push(kept);
+    }
+    Ok(answers)
 }
 
 /// The newest entries of a scope.

@@ -11,9 +11,11 @@ use sqlx::sqlite::SqliteRow;
 pub(super) const ENTRY: &str = "e.number, e.version, e.id, e.role, e.user_id, e.session_id, e.memory_type, \
     e.content, e.context, e.importance, e.created_at, e.updated_at, e.archived_at, e.archived_by, e.merged_into";
 
-/// The columns that [`together`] reads. Floats are written and read as text: `serde_json` would round their last digit.
-pub(super) const TOGETHER: &str = "json_group_array(json_array(e.number, e.version, e.id, e.role, e.user_id, \
-    e.session_id, e.memory_type, e.content, e.context, format('%!.17g', e.importance), e.created_at, e.updated_at))";
+/// The columns that [`together`] reads; the third of `wanted` tells who wants the entry. Floats are written and read as text:
+/// `serde_json` would round their last digit.
+pub(super) const TOGETHER: &str = "json_group_array(json_array(wanted.column3, e.number, e.version, e.id, \
+    e.role, e.user_id, e.session_id, e.memory_type, e.content, e.context, format('%!.17g', e.importance), \
+    e.created_at, e.updated_at))";
 
 /// The columns that [`indexed`] reads; `v` are the vectors of one model.
 pub(super) const INDEXED: &str = "e.number, e.version, e.role, e.session_id, e.memory_type, e.importance, \
@@ -29,6 +31,7 @@ pub(super) fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
 /// An entry that was not put away, as [`TOGETHER`] writes it: a list of these, in this order.
 #[derive(Deserialize)]
 struct Written {
+    whose: usize,
     number: u64,
     version: u64,
     id: String,
@@ -43,29 +46,26 @@ struct Written {
     updated_at: i64,
 }
 
-/// Entries of one text. Rows of their own would be handed from the connection's thread to the caller one by one and column
-/// by column, which takes longer than reading them.
-pub(super) fn together(text: &str) -> Result<Vec<Kept>, sqlx::Error> {
+/// Entries of one text, each with the place of whoever wants it. Rows of their own would be handed from the connection's
+/// thread to the caller one by one and column by column, which takes longer than reading them.
+pub(super) fn together(text: &str) -> Result<Vec<(usize, Kept)>, sqlx::Error> {
     let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| unreadable("entries", error);
     let written: Vec<Written> = serde_json::from_str(text).map_err(|error| unreadable(error.into()))?;
     let kept = written.into_iter().map(|it| {
         let context = it.context.map(|context| serde_json::from_str(&context)).transpose();
-        Ok(Kept {
-            number: it.number,
-            version: it.version,
-            entry: Entry {
-                id: it.id,
-                speaker: it.role.map(|role| Speaker { role, user_id: it.user_id }),
-                session_id: it.session_id,
-                memory_type: it.memory_type,
-                content: it.content,
-                context: context.map_err(|error| unreadable(error.into()))?,
-                importance: it.importance.parse::<f64>().map_err(|error| unreadable(error.into()))?,
-                created_at: Moment(it.created_at),
-                updated_at: Moment(it.updated_at),
-                archived: None,
-            },
-        })
+        let entry = Entry {
+            id: it.id,
+            speaker: it.role.map(|role| Speaker { role, user_id: it.user_id }),
+            session_id: it.session_id,
+            memory_type: it.memory_type,
+            content: it.content,
+            context: context.map_err(|error| unreadable(error.into()))?,
+            importance: it.importance.parse::<f64>().map_err(|error| unreadable(error.into()))?,
+            created_at: Moment(it.created_at),
+            updated_at: Moment(it.updated_at),
+            archived: None,
+        };
+        Ok((it.whose, Kept { number: it.number, version: it.version, entry }))
     });
     kept.collect()
 }

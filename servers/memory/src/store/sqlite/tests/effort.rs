@@ -25,8 +25,9 @@ async fn a_few_rows_take_few_steps_in_a_large_scope() {
     });
     for count in [1, 5, numbers.len()] {
         steps.store(0, Ordering::Relaxed);
-        let kept = reads::get_many(&mut reader, place, &numbers[..count]).await.expect("entries");
-        assert_eq!(kept.len(), count);
+        let asked = Asked::of(place, &numbers[..count]);
+        let kept = reads::get_many(&mut reader, &[&asked]).await.expect("entries");
+        assert_eq!(kept[0].len(), count);
         let steps = steps.load(Ordering::Relaxed);
         assert!(few(steps), "{count} by their numbers: {steps} steps");
     }
