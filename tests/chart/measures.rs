@@ -1,7 +1,7 @@
 //! What alert rules and dashboards speak of: each metric is one that the operator or the servers declare, and each label one that they
 //! give it or that Prometheus adds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -83,6 +83,7 @@ fn only_what_is_declared_counts_as_declared() {
     for metric in [
         "mcp_operator_leader",
         "mcp_operator_system_condition",
+        "mcp_operator_server_silent",
         "mcp_operator_reconcile_duration_seconds_bucket",
         "mcp_memory_requests_total",
         "mcp_weaviate_direct_request_duration_seconds_count",
@@ -213,14 +214,52 @@ fn dashboards_speak_of_what_is_measured() {
     }
 }
 
-#[test]
-fn alerts_speak_of_what_is_measured_and_are_told_in_the_readme() {
-    let readme = file("charts/mcp-system/README.md");
-    // As the template fills them in.
+/// The alert rules as the template fills them in.
+fn alerts() -> Value {
     let text = file("charts/mcp-system/files/alerts.yaml")
         .replace("${OPERATOR}", "namespace=\"a\", service=\"b\"")
         .replace("${SERVERS}", "namespace=~\".+\"");
-    let alerts: Value = serde_yaml::from_str(&text).expect("the alert rules are YAML");
+    serde_yaml::from_str(&text).expect("the alert rules are YAML")
+}
+
+/// The labels that a template of Prometheus puts in.
+fn spoken_of(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begun = text.split("$labels.").skip(1);
+    begun.filter_map(|rest| rest.split(|c: char| !is_part(c)).next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn alerts_tell_whom_they_are_about_by_labels_that_they_have() {
+    let alerts = alerts();
+    let groups = alerts["groups"].as_array().expect("groups").iter();
+    let mut told = BTreeMap::new();
+    for rule in groups.flat_map(|group| group["rules"].as_array().expect("rules")) {
+        let text = |pointer: &str| rule.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        // What is summed up keeps those labels alone by which it is.
+        let expr = text("/expr");
+        let by = expr.split_once("by (").and_then(|(_, rest)| rest.split_once(')'));
+        let labels: BTreeSet<String> = match by {
+            Some((labels, _)) => labels.split(',').map(|label| label.trim().to_owned()).collect(),
+            None => Terms::of(expr).labels,
+        };
+        for place in ["/labels/namespace", "/annotations/summary", "/annotations/description"] {
+            let lost: Vec<String> = spoken_of(text(place)).difference(&labels).cloned().collect();
+            assert!(lost.is_empty(), "{} has no {lost:?}, of which {place} speaks", text("/alert"));
+        }
+        told.insert(text("/alert"), (spoken_of(text("/annotations/summary")), text("/labels/namespace")));
+    }
+    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<String>>();
+    let theirs = "{{ $labels.exported_namespace }}";
+    assert_eq!(told["McpServerSilent"], (set(&["name", "server"]), theirs));
+    assert_eq!(told["McpSystemNotReady"], (set(&["exported_namespace", "name"]), theirs));
+    assert_eq!(told["McpOperatorFails"], (set(&["pod", "reason"]), ""));
+}
+
+#[test]
+fn alerts_speak_of_what_is_measured_and_are_told_in_the_readme() {
+    let readme = file("charts/mcp-system/README.md");
+    let alerts = alerts();
     let mut count = 0;
     for group in alerts["groups"].as_array().expect("groups") {
         let programs = match group["name"].as_str() {

@@ -1,10 +1,10 @@
-//! What the operator measures of itself, and of the conditions of systems.
+//! What the operator measures of itself, and what it shows of systems.
 //!
-//! Labels come from fixed sets and, with the conditions, from the names of systems; never from messages or Debug texts.
+//! Labels come from fixed sets and, with systems, from their names and those of their servers; never from messages or Debug
+//! texts.
 
 use crate::kind::SystemKey;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use mcp_system_crds::{ConditionType, Reason};
+use mcp_system_crds::{ConditionType, McpSystemStatus, Reason};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -16,8 +16,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const CONDITIONS: [ConditionType; 3] =
     [ConditionType::Ready, ConditionType::Stalled, ConditionType::Degraded];
 
-/// Whether each of them holds; none for one that is not told.
-type States = [Option<bool>; CONDITIONS.len()];
+/// What is shown of a system.
+struct Shown {
+    /// Whether each of these conditions holds; none for one that is not told.
+    states: [Option<bool>; CONDITIONS.len()],
+    /// The servers that do not answer.
+    silent: Vec<String>,
+}
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -45,7 +50,7 @@ pub(crate) struct Metrics {
     memory: Gauge,
     /// What was last told of each system, by the leader only. No vector of gauges: it takes `a`, `bc` and `ab`, `c` for the
     /// same labels, since it hashes them without a mark between them, and holds a description for each line.
-    conditions: Mutex<BTreeMap<SystemKey, States>>,
+    shown: Mutex<BTreeMap<SystemKey, Shown>>,
 }
 
 impl fmt::Debug for Metrics {
@@ -103,7 +108,7 @@ impl Metrics {
             unreadable,
             leader: gauge("mcp_operator_leader", "1 while this operator leads.")?,
             memory,
-            conditions: Mutex::default(),
+            shown: Mutex::default(),
             registry,
         })
     }
@@ -117,27 +122,29 @@ impl Metrics {
     pub(crate) fn lead(&self, leads: bool) {
         self.leader.set(i64::from(leads));
         if !leads {
-            self.conditions().clear();
+            self.shown().clear();
         }
     }
 
-    /// Shows the conditions of a system from now on.
-    pub(crate) fn show(&self, key: &SystemKey, conditions: &[Condition]) {
-        let states = CONDITIONS.map(|type_| {
-            let condition = conditions.iter().find(|condition| condition.type_ == type_.name())?;
+    /// Shows what a status says of its system from now on.
+    pub(crate) fn show(&self, key: &SystemKey, status: &McpSystemStatus) {
+        let hold = CONDITIONS.map(|type_| {
+            let condition = status.conditions.iter().find(|condition| condition.type_ == type_.name())?;
             // Nobody is to be called because of a system that was stopped on purpose.
             (condition.reason != Reason::Suspended.name()).then_some(condition.status == "True")
         });
-        self.conditions().insert(key.clone(), states);
+        let mute = status.servers.iter().filter(|server| server.answered == Some(false));
+        let silent = mute.map(|server| server.name.clone()).collect();
+        self.shown().insert(key.clone(), Shown { states: hold, silent });
     }
 
     /// Shows a system no more.
     pub(crate) fn forget(&self, key: &SystemKey) {
-        self.conditions().remove(key);
+        self.shown().remove(key);
     }
 
-    fn conditions(&self) -> MutexGuard<'_, BTreeMap<SystemKey, States>> {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, BTreeMap<SystemKey, Shown>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text that Prometheus reads.
@@ -149,23 +156,33 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::warn!(%error, "metrics cannot be written");
         }
-        self.put_conditions(&mut text);
+        self.put_systems(&mut text);
         text
     }
 
-    fn put_conditions(&self, text: &mut String) {
+    fn put_systems(&self, text: &mut String) {
+        let shown = self.shown();
         text.push_str(&heading_of_gauge(
             "mcp_operator_system_condition",
             "1 while a system has this condition. A suspended one is not said to be Ready or not.",
         ));
-        let conditions = self.conditions();
-        for (SystemKey { namespace, name }, states) in &*conditions {
+        for (SystemKey { namespace, name }, Shown { states, .. }) in &*shown {
             // Neither has a character that would have to be escaped.
             let system = format!(r#"mcp_operator_system_condition{{namespace="{namespace}",name="{name}""#);
             for (type_, state) in CONDITIONS.iter().zip(states) {
                 if let Some(state) = *state {
                     let _ = writeln!(text, r#"{system},condition="{}"}} {}"#, type_.name(), u8::from(state));
                 }
+            }
+        }
+        text.push_str(&heading_of_gauge(
+            "mcp_operator_server_silent",
+            "1 for each server that does not answer MCP requests. One that does has no line.",
+        ));
+        for (SystemKey { namespace, name }, Shown { silent, .. }) in &*shown {
+            let system = format!(r#"mcp_operator_server_silent{{namespace="{namespace}",name="{name}""#);
+            for server in silent {
+                let _ = writeln!(text, r#"{system},server="{server}"}} 1"#);
             }
         }
     }
@@ -185,9 +202,10 @@ fn resident_bytes() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mcp_system_crds::ServerStatus;
     use serde_json::json;
 
-    fn conditions(ready: &str, reason: &str) -> Vec<Condition> {
+    fn status(ready: &str, reason: &str) -> McpSystemStatus {
         let condition = |type_: &str, status: &str, reason: &str| {
             json!({
                 "type": type_, "status": status, "reason": reason, "message": "words",
@@ -200,13 +218,19 @@ mod tests {
             condition("Stalled", "False", "NothingWrong"),
             condition("Degraded", "True", "LeftOut"),
         ]);
-        serde_json::from_value(all).expect("conditions")
+        let conditions = serde_json::from_value(all).expect("conditions");
+        McpSystemStatus { conditions, ..McpSystemStatus::default() }
     }
 
-    /// What is shown of systems, line by line.
+    /// What is shown of the conditions of systems, line by line.
     fn shown(metrics: &Metrics) -> Vec<String> {
+        lines(metrics, "mcp_operator_system_condition")
+    }
+
+    /// The lines of a metric without its name.
+    fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
         let text = metrics.text();
-        let lines = text.lines().filter_map(|line| line.strip_prefix("mcp_operator_system_condition"));
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
         lines.map(str::to_owned).collect()
     }
 
@@ -215,9 +239,9 @@ mod tests {
         let metrics = Metrics::new().expect("metrics");
         // Vectors of gauges would take these for one.
         let (first, second) = (SystemKey::new("a", "bc"), SystemKey::new("ab", "c"));
-        metrics.show(&first, &conditions("False", "ServersNotReady"));
-        metrics.show(&first, &conditions("True", "AllServersReady"));
-        metrics.show(&second, &conditions("False", "ServersNotReady"));
+        metrics.show(&first, &status("False", "ServersNotReady"));
+        metrics.show(&first, &status("True", "AllServersReady"));
+        metrics.show(&second, &status("False", "ServersNotReady"));
         assert_eq!(
             shown(&metrics),
             [
@@ -230,7 +254,7 @@ mod tests {
             ]
         );
         metrics.forget(&first);
-        metrics.show(&second, &conditions("False", "Suspended"));
+        metrics.show(&second, &status("False", "Suspended"));
         assert_eq!(
             shown(&metrics),
             [
@@ -238,6 +262,35 @@ mod tests {
                 r#"{namespace="ab",name="c",condition="Degraded"} 1"#,
             ]
         );
+    }
+
+    #[test]
+    fn each_server_that_does_not_answer_has_a_line_until_it_does() {
+        let metrics = Metrics::new().expect("metrics");
+        let silent = || lines(&metrics, "mcp_operator_server_silent");
+        let server = |name: &str, answered| ServerStatus {
+            name: name.to_owned(),
+            answered,
+            ..ServerStatus::default()
+        };
+        let servers = vec![server("memory", Some(false)), server("shop", None), server("tools", Some(true))];
+        let one = McpSystemStatus { servers, ..status("False", "McpNotAnswered") };
+        let others = vec![server("tools", Some(false)), server("shop", Some(false))];
+        let other = McpSystemStatus { servers: others, ..status("True", "AllServersReady") };
+        metrics.show(&SystemKey::new("red", "demo"), &one);
+        metrics.show(&SystemKey::new("blue", "demo"), &other);
+        assert_eq!(
+            silent(),
+            [
+                r#"{namespace="blue",name="demo",server="tools"} 1"#,
+                r#"{namespace="blue",name="demo",server="shop"} 1"#,
+                r#"{namespace="red",name="demo",server="memory"} 1"#,
+            ]
+        );
+        metrics.show(&SystemKey::new("blue", "demo"), &status("True", "AllServersReady"));
+        assert_eq!(silent(), [r#"{namespace="red",name="demo",server="memory"} 1"#]);
+        metrics.lead(false);
+        assert_eq!(silent(), [""; 0]);
     }
 
     #[test]
@@ -253,7 +306,7 @@ mod tests {
     fn only_the_leader_shows_systems() {
         let metrics = Metrics::new().expect("metrics");
         metrics.lead(true);
-        metrics.show(&SystemKey::new("test", "demo"), &conditions("True", "AllServersReady"));
+        metrics.show(&SystemKey::new("test", "demo"), &status("True", "AllServersReady"));
         metrics.lead(true);
         assert_eq!(shown(&metrics).len(), CONDITIONS.len());
         metrics.lead(false);

@@ -249,7 +249,7 @@ async fn unreadable(
     looked
 }
 
-/// Writes the status if it is another one than stands there. Its conditions are shown in either case.
+/// Writes the status if it is another one than stands there. Among the metrics it is shown in either case.
 async fn put_status(
     context: &Context,
     key: &SystemKey,
@@ -257,7 +257,7 @@ async fn put_status(
     previous: Option<&McpSystemStatus>,
     next: &McpSystemStatus,
 ) -> Result<(), Error> {
-    context.metrics.show(key, &next.conditions);
+    context.metrics.show(key, next);
     if previous == Some(next) {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! A real Prometheus, configured by the Prometheus Operator from our ServiceMonitors.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -35,15 +36,19 @@ fn monitors(site: &Site, system: &str) -> Result<usize> {
     Ok(list["items"].as_array().map_or(0, Vec::len))
 }
 
-/// The operator's pods, and how often each began anew.
-fn operators(site: &Site) -> Result<Vec<String>> {
+fn operator_pods(site: &Site) -> Result<Vec<Value>> {
     let selector = "--selector=app.kubernetes.io/component=operator";
     let pods = site.get(&["pods", "--namespace", OPERATOR, selector])?;
+    Ok(pods["items"].as_array().cloned().unwrap_or_default())
+}
+
+/// The operator's pods, and how often each began anew.
+fn operators(site: &Site) -> Result<Vec<String>> {
     let told = |pod: &Value| {
         let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
         format!("{} began anew {restarts} times", pod["metadata"]["uid"])
     };
-    let mut pods: Vec<String> = pods["items"].as_array().into_iter().flatten().map(told).collect();
+    let mut pods: Vec<String> = operator_pods(site)?.iter().map(told).collect();
     pods.sort();
     Ok(pods)
 }
@@ -125,6 +130,13 @@ fn answers_for_the_operator() -> Result<()> {
             let leaders = query(site, "sum(mcp_operator_leader)")?;
             Ok(leaders.first().is_some_and(|sample| sample["value"][1] == "1").then_some(()))
         })?;
+        eventually("its pods are told apart", || {
+            let samples = query(site, "sum by (pod) (mcp_operator_leader)")?;
+            let told: BTreeSet<&str> = samples.iter().map(|sample| text(&sample["metric"]["pod"])).collect();
+            let pods = operator_pods(site)?;
+            let pods: BTreeSet<&str> = pods.iter().map(|pod| text(&pod["metadata"]["name"])).collect();
+            Ok((told == pods).then_some(()))
+        })?;
 
         site.apply(&MINIMAL.replace("spec: {}", "spec: {monitoring: {interval: 1s}}"))?;
         site.ready("minimal")?;
@@ -164,6 +176,12 @@ fn rules(site: &Site) -> Result<Vec<Value>> {
     Ok(ours.flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect())
 }
 
+/// What an alert rule tells of now: what it has waited for long enough, and what it waits for.
+fn told<'a>(rules: &'a [Value], alert: &str) -> impl Iterator<Item = &'a Value> {
+    let rule = rules.iter().find(|rule| rule["name"] == alert);
+    rule.and_then(|rule| rule["alerts"].as_array()).into_iter().flatten()
+}
+
 /// Whether Prometheus evaluates an alert and sees no reason for it.
 fn is_quiet(rules: &[Value], alert: &str) -> bool {
     rules.iter().any(|rule| rule["name"] == alert && rule["state"] == "inactive")
@@ -199,14 +217,22 @@ fn alerts() -> Result<()> {
         site.apply(&system("lonely", &spec))?;
         let alert = eventually("the server that is not there is missed", || {
             let rules = rules(site)?;
-            let down = rules.iter().find(|rule| rule["name"] == "McpBackendDown");
-            let mut alerts = down.and_then(|rule| rule["alerts"].as_array()).into_iter().flatten();
-            Ok(alerts.find(|alert| alert["labels"]["service"] == "lonely-orchestrator").cloned())
+            let mut down = told(&rules, "McpBackendDown");
+            Ok(down.find(|alert| alert["labels"]["service"] == "lonely-orchestrator").cloned())
         })?;
         same("the backend", &alert["labels"]["backend"], "nowhere")?;
         same("the severity", &alert["labels"]["severity"], "warning")?;
         let summary = "The server nowhere does not answer the orchestrator.";
         same("what is said", &alert["annotations"]["summary"], summary)?;
+        let silent = eventually("the operator misses it too, and tells whose it is", || {
+            let rules = rules(site)?;
+            let mut silent = told(&rules, "McpServerSilent");
+            Ok(silent.find(|alert| alert["labels"]["name"] == "lonely").cloned())
+        })?;
+        same("the server", &silent["labels"]["server"], "nowhere")?;
+        same("who is called", &silent["labels"]["namespace"], "default")?;
+        let summary = "The server nowhere of the McpSystem lonely does not answer MCP requests.";
+        same("what is said", &silent["annotations"]["summary"], summary)?;
         site.delete(&["lonely"])
     })
 }
