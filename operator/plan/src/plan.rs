@@ -214,7 +214,7 @@ fn autoscaling(spec: &WorkloadSpec) -> Option<Autoscaling> {
             cpu_percent: cpu.or(memory.is_none().then_some(CPU_PERCENT)),
             memory_percent: memory,
         }),
-        AutoscalerType::External => Autoscaling::External,
+        AutoscalerType::External => Autoscaling::External { max_replicas: told.max_replicas },
     })
 }
 

@@ -121,12 +121,15 @@ pub struct Image {
 
 /// What decides how many copies there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Autoscaling {
     /// A HorizontalPodAutoscaler that goes with the system.
     Horizontal(HorizontalAutoscaler),
-    /// Something that is not the system's.
-    External,
+    /// Something that is not the system's, and is held to its bounds.
+    External {
+        /// The most copies, more than the fewest.
+        max_replicas: i32,
+    },
 }
 
 /// What a HorizontalPodAutoscaler is told.

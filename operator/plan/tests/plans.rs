@@ -364,7 +364,10 @@ fn an_autoscaler_decides_where_there_is_anything_to_decide() {
             "{replicas: 3, autoscaling: {maxReplicas: 5, targetMemoryUtilizationPercentage: 60}}",
             (3, horizontal(5, None, Some(60))),
         ),
-        ("{autoscaling: {type: External, maxReplicas: 5}}", (1, Some(Autoscaling::External))),
+        (
+            "{autoscaling: {type: External, maxReplicas: 5}}",
+            (1, Some(Autoscaling::External { max_replicas: 5 })),
+        ),
         ("{replicas: 5, autoscaling: {maxReplicas: 5}}", (5, None)),
     ] {
         assert_eq!(tools(settings, &cluster()), expected, "{settings}");

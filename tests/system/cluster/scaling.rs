@@ -100,6 +100,10 @@ fn others() -> Result<()> {
         })?;
         scale(site, 3)?;
         same("the copies", &copies(site)?, &3)?;
+        scaled(site, "{autoscaling: {type: External, minReplicas: 4, maxReplicas: 5}}")?;
+        same("the copies when there have to be more", &copies(site)?, &4)?;
+        site.kubectl(&["scale", "deployment", "scaled-tools", "--replicas=1"])?;
+        eventually("the fewest copies are kept", || Ok((copies(site)? == 4).then_some(())))?;
 
         site.apply(&file(true, external))?;
         site.condition("scaled", "Ready", "False", "Suspended")?;

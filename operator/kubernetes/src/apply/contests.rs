@@ -124,7 +124,7 @@ mod tests {
             server: "tools".to_owned(),
             body: Value::Null,
             hash: hash.to_owned(),
-            begins_with: None,
+            copies: None,
         }
     }
 

@@ -173,3 +173,37 @@ fn an_autoscaler_takes_over_the_copies_that_there_are_and_keeps_what_it_makes_of
         assert_eq!(decide(&scaled, &live, &owner()).step, Step::Settle);
     }
 }
+
+#[test]
+fn somebody_elses_autoscaler_is_held_to_the_bounds_that_the_file_has_now() {
+    let external = |bounds: &str| tools(&format!("{{autoscaling: {{type: External, {bounds}}}}}"));
+    let scaled = external("minReplicas: 2, maxReplicas: 4");
+    for manager in ["mcp-system", "keda"] {
+        let step = |copies| decide(&scaled, &with_copies(&scaled, copies, manager), &owner()).step;
+        for within in 2..=4 {
+            assert_eq!(step(within), Step::Settle, "{manager}");
+        }
+        for (beyond, kept) in [(1, 2), (5, 4)] {
+            let step = step(beyond);
+            let Step::Write(body, Why::Drift) = step else { panic!("{manager}, {beyond}: {step:?}") };
+            assert_eq!(body["spec"]["replicas"], kept, "{manager}");
+        }
+    }
+    // No copies at all are none of the system's business, unless it has brought them to that itself, being suspended.
+    let none = |manager| decide(&scaled, &with_copies(&scaled, 0, manager), &owner()).step;
+    assert_eq!(none("keda"), Step::Settle);
+    assert!(matches!(none("mcp-system"), Step::Write(..)));
+    // Once it was found to be as it should be, nothing but this tells that it is not any more.
+    let live = with_copies(&scaled, 3, "keda");
+    let settled = Child { settled: Some(scaled.hash.clone()), content: None, ..live };
+    assert_eq!(decide(&scaled, &settled, &owner()).step, Step::Keep);
+    for (bounds, sent) in [
+        ("minReplicas: 4, maxReplicas: 6", json!(4)),
+        ("minReplicas: 1, maxReplicas: 2", json!(2)),
+        ("minReplicas: 3, maxReplicas: 9", Value::Null),
+    ] {
+        let step = decide(&external(bounds), &settled, &owner()).step;
+        let Step::Write(body, Why::Plan) = step else { panic!("{bounds}: {step:?}") };
+        assert_eq!(body["spec"]["replicas"], sent, "{bounds}");
+    }
+}

@@ -67,9 +67,17 @@ pub(crate) struct Desired {
     pub(crate) body: Value,
     /// A hash of the object, which it carries as an annotation.
     pub(crate) hash: String,
-    /// How many copies a Deployment begins with, where something else decides how many they are after that: then the
-    /// object does not say.
-    pub(crate) begins_with: Option<u32>,
+    /// What is left to something else of how many copies a Deployment has: then the object does not say.
+    pub(crate) copies: Option<Copies>,
+}
+
+/// How many copies a Deployment may have, where something else decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Copies {
+    /// The fewest, with which it begins.
+    pub(crate) fewest: u32,
+    /// The most, where nobody but the operator holds whatever decides to these bounds.
+    pub(crate) most: Option<u32>,
 }
 
 impl Desired {
@@ -84,7 +92,18 @@ impl Desired {
         let hash = hash(&body);
         body["metadata"]["annotations"][APPLIED] = json!(hash);
         let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        Self { kind, name, server: server.to_owned(), body, hash, begins_with: None }
+        Self { kind, name, server: server.to_owned(), body, hash, copies: None }
+    }
+
+    /// Leaves it to something else how many copies there are. Bounds that only the operator keeps are a part of what the
+    /// hash stands for: others are another plan, though the object says nothing of them.
+    fn scaled(mut self, copies: Copies) -> Self {
+        if let Some(most) = copies.most {
+            self.hash = hash(&json!([self.hash, copies.fewest, most]));
+            self.body["metadata"]["annotations"][APPLIED] = json!(self.hash);
+        }
+        self.copies = Some(copies);
+        self
     }
 }
 
@@ -107,8 +126,10 @@ pub(crate) fn render(plan: &Plan, owner: &Owner, monitors: bool) -> Vec<Desired>
         }
         objects.push(Desired::new(Kind::Service, server, &service::render(workload, owner)));
         let deployment = Desired::new(Kind::Deployment, server, &deployment::render(workload, owner));
-        let begins_with = workload.autoscaling.as_ref().map(|_| workload.replicas);
-        objects.push(Desired { begins_with, ..deployment });
+        objects.push(match copies(workload) {
+            Some(copies) => deployment.scaled(copies),
+            None => deployment,
+        });
         if let Some(Autoscaling::Horizontal(autoscaler)) = &workload.autoscaling {
             let autoscaler = horizontal_pod_autoscaler::render(workload, autoscaler, owner);
             objects.push(Desired::new(Kind::Autoscaler, server, &autoscaler));
@@ -120,6 +141,16 @@ pub(crate) fn render(plan: &Plan, owner: &Owner, monitors: bool) -> Vec<Desired>
     }
     objects.sort_by_key(|object| object.kind);
     objects
+}
+
+/// How many copies of a server there may be, where something else decides. A HorizontalPodAutoscaler keeps to its bounds by
+/// itself.
+fn copies(workload: &Workload) -> Option<Copies> {
+    let most = match workload.autoscaling.as_ref()? {
+        Autoscaling::Horizontal(_) => None,
+        Autoscaling::External { max_replicas } => u32::try_from(*max_replicas).ok(),
+    };
+    Some(Copies { fewest: workload.replicas, most })
 }
 
 /// A process is for laptops; a plan for a cluster holds none.

@@ -148,9 +148,11 @@ fn where_an_autoscaler_decides_it_is_told_what_the_file_says_and_the_deployment_
     let objects = render(&plan, &owner(&plan), false);
     let of = |kind: Kind| objects.iter().filter(move |object| object.kind == kind);
     let deployments: Vec<_> = of(Kind::Deployment)
-        .map(|it| (it.server.as_str(), it.begins_with, it.body["spec"].get("replicas").is_some()))
+        .map(|it| (it.server.as_str(), it.copies, it.body["spec"].get("replicas").is_some()))
         .collect();
-    assert_eq!(deployments, [("tools", Some(3), false), ("orchestrator", Some(2), false)]);
+    let copies = |fewest, most| Some(Copies { fewest, most });
+    let expected = [("tools", copies(3, Some(9)), false), ("orchestrator", copies(2, None), false)];
+    assert_eq!(deployments, expected);
 
     let specs: Vec<_> = of(Kind::Autoscaler).map(|autoscaler| autoscaler.body["spec"].clone()).collect();
     let target = |resource: &str, percent: u32| {

@@ -36,3 +36,25 @@ async fn an_autoscaler_is_made_and_what_it_decides_is_left_to_it() {
     assert_eq!(calls[..2], [DEPLOYMENT.to_owned(), format!("DELETE {AUTOSCALER}")]);
     assert_eq!(replicas(&scene), 3);
 }
+
+#[tokio::test]
+async fn fewest_copies_that_are_raised_reach_what_somebody_else_scales() {
+    let external = |fewest: u32| {
+        let bounds = json!({"type": "External", "minReplicas": fewest, "maxReplicas": 5});
+        tools(&json!({"autoscaling": bounds}))
+    };
+    let scene = Scene::new(external(1));
+    scene.settle().await;
+    scene.change(Kind::Deployment, "demo-tools", |deployment| deployment["spec"]["replicas"] = json!(2));
+    assert_eq!(scene.look().await.1, [""; 0]);
+
+    scene.set(external(3), 2);
+    assert_eq!(scene.look().await.1[0], DEPLOYMENT);
+    assert_eq!(replicas(&scene), 3);
+    scene.settle().await;
+
+    scene.change(Kind::Deployment, "demo-tools", |deployment| deployment["spec"]["replicas"] = json!(1));
+    assert_eq!(scene.look().await.1, [DEPLOYMENT, "EVENT Corrected"]);
+    assert_eq!(replicas(&scene), 3);
+    assert_eq!(scene.look().await.1, [""; 0]);
+}
