@@ -120,6 +120,8 @@ pub enum Reason {
     InvalidTools,
     /// A server cannot use a part of its settings, as it told itself.
     InvalidSettings,
+    /// The autoscaler of a server cannot decide how many copies run.
+    AutoscalerFailing,
 }
 
 impl Reason {
@@ -143,6 +145,7 @@ impl Reason {
             Self::LeftOut => "LeftOut",
             Self::InvalidTools => "InvalidTools",
             Self::InvalidSettings => "InvalidSettings",
+            Self::AutoscalerFailing => "AutoscalerFailing",
         }
     }
 }

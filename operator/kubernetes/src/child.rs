@@ -7,7 +7,9 @@ use crate::door::FIELD_MANAGER;
 use crate::kind::{Kind, SystemKey};
 use crate::render::{APPLIED, INSTANCE, MANAGED_BY, MANAGER, MOVED};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
 use mcp_system_crds::GROUP;
 use serde_json::{Value, json};
@@ -45,6 +47,8 @@ pub(crate) struct Child {
 pub(crate) enum Facts {
     Deployment(Progress),
     Claim(Claim),
+    /// What keeps an autoscaler from deciding, where anything does.
+    Autoscaler(Option<Hindrance>),
     None,
 }
 
@@ -79,6 +83,16 @@ pub(crate) struct Claim {
     pub(crate) access_modes: Vec<String>,
     /// Whether all that lies on it was moved into PostgreSQL.
     pub(crate) moved: bool,
+}
+
+/// What keeps an autoscaler from deciding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hindrance {
+    /// Since when anything does, as far as was seen.
+    pub(crate) since: Timestamp,
+    pub(crate) reason: String,
+    /// What was told with this reason first: the words change while it stays the same.
+    pub(crate) message: String,
 }
 
 impl Child {
@@ -124,12 +138,20 @@ impl Child {
         }
     }
 
-    /// Takes over from what the object was before what can be told only by comparing the two.
+    /// Takes over from what the object was before what can be told only by comparing the two, or is to stay as it was.
     pub(crate) fn follow(&mut self, before: &Self) {
         if let (Facts::Deployment(now), Facts::Deployment(before)) = (&mut self.facts, &before.facts)
             && now.template == before.template
         {
             now.since = before.since;
+        }
+        if let (Facts::Autoscaler(Some(now)), Facts::Autoscaler(Some(before))) =
+            (&mut self.facts, &before.facts)
+        {
+            now.since = before.since;
+            if now.reason == before.reason {
+                now.message.clone_from(&before.message);
+            }
         }
     }
 
@@ -187,6 +209,7 @@ fn facts(kind: Kind, object: &DynamicObject) -> Facts {
     match kind {
         Kind::Deployment => Facts::Deployment(progress(object)),
         Kind::VolumeClaim => Facts::Claim(claim(object)),
+        Kind::Autoscaler => Facts::Autoscaler(hindrance(object)),
         _ => Facts::None,
     }
 }
@@ -234,6 +257,30 @@ fn owns_replicas(object: &DynamicObject) -> bool {
             && fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
     };
     object.metadata.managed_fields.iter().flatten().any(is_ours)
+}
+
+/// What an autoscaler says of itself; nothing as long as it has said nothing.
+fn hindrance(object: &DynamicObject) -> Option<Hindrance> {
+    let status = object.data.get("status")?;
+    let status: HorizontalPodAutoscalerStatus = serde_json::from_value(status.clone()).ok()?;
+    let lacks = |type_: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == type_ && condition.status == "False")
+    };
+    let inactive = || {
+        let condition = lacks("ScalingActive")?;
+        // Whoever scales a Deployment to no copies switches its autoscaler off by that.
+        (condition.reason.as_deref() != Some("ScalingDisabled")).then_some(condition)
+    };
+    let condition = lacks("AbleToScale").or_else(inactive)?;
+    Some(Hindrance {
+        since: condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: stable(condition.message.as_deref().unwrap_or_default()),
+    })
 }
 
 /// The first line of a refusal, without the pod's random name and without the counts of a quota, both of

@@ -67,7 +67,11 @@ pub(crate) fn of_status(before: Option<&McpSystemStatus>, after: &McpSystemStatu
         && condition.status == "True"
         && said(before, degraded).as_ref() != Some(&condition.message)
     {
-        let told = [(Reason::InvalidTools, "Plan"), (Reason::Contested, "Apply")];
+        let told = [
+            (Reason::InvalidTools, "Plan"),
+            (Reason::Contested, "Apply"),
+            (Reason::AutoscalerFailing, "Observe"),
+        ];
         let told = told.into_iter().find(|(reason, _)| reason.name() == condition.reason);
         news.extend(told.map(|(reason, action)| News::warning(reason.name(), action, &condition.message)));
     }
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_system_that_runs_is_told_once() {
-        for reason in ["InvalidTools", "Contested"] {
+        for reason in ["InvalidTools", "Contested", "AutoscalerFailing"] {
             let degraded = |message| status(&[("Degraded", "True", reason, message)], vec![]);
             assert_eq!(reasons(None, &degraded("a")), [reason]);
             assert_eq!(reasons(Some(&degraded("a")), &degraded("a")), [""; 0]);

@@ -218,7 +218,7 @@ fn sign(plan: &Plan, owner: &Owner, family: &Family) -> Sign {
             Facts::Deployment(progress) => {
                 u32::try_from(progress.ready).is_ok_and(|ready| ready >= workload.replicas)
             }
-            Facts::Claim(_) | Facts::None => false,
+            Facts::Claim(_) | Facts::Autoscaler(_) | Facts::None => false,
         })
     };
     if mounting().all(is_ready) { Sign::There } else { Sign::Lacking }

@@ -128,6 +128,7 @@ pub(crate) async fn reconcile(context: &Context, key: &SystemKey) -> Looked {
     observed.servers = seen.servers;
     observed.problems = std::mem::take(&mut applied.problems);
     observed.shortfalls = std::mem::take(&mut applied.shortfalls);
+    observed.shortfalls.extend(seen.shortfalls);
     let mut news = events::of_changes(&applied.changes);
     if let Some((workload, report)) = moved(&plan, &key.name, &family) {
         let claim = owner.object_name(&workload.name);

@@ -101,6 +101,16 @@ fn what_servers_tell_of_their_settings_is_told_once() {
 }
 
 #[test]
+fn what_a_system_works_without_makes_it_degraded_and_not_unready() {
+    let mut observed = all_ready();
+    let words = "tools: its HorizontalPodAutoscaler cannot scale it";
+    observed.shortfalls.push(Finding::new(Reason::AutoscalerFailing, words));
+    let text = summary(&told(&system_plan(|_| ()), &observed));
+    assert!(text.contains("Ready=True AllServersReady") && text.contains("Stalled=False"), "{text}");
+    assert!(text.contains(&format!("Degraded=True AutoscalerFailing: {words}\n")), "{text}");
+}
+
+#[test]
 fn copies_beyond_the_fewest_that_cannot_run_make_no_system_unready() {
     let plan = system_plan(|_| ());
     let said = |server: ObservedServer| {

@@ -11,11 +11,15 @@ use serde_json::Value;
 use super::site::{Site, condition, eventually, on_site, server, system, text};
 use crate::group::{Scenario, same};
 
+/// A server whose autoscaler never learns what copies use.
+const UNMEASURED: &str = "{autoscaling: {maxReplicas: 2}}";
+
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("scaling::copies_stay_when_an_autoscaler_takes_over", handed_over),
         Scenario::new("scaling::what_an_autoscaler_decides_is_left_to_it", decided),
         Scenario::new("scaling::somebody_elses_autoscaler_and_none_again", others),
+        Scenario::new("scaling::an_autoscaler_without_metrics_is_told", unmeasured),
     ]
 }
 
@@ -23,6 +27,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn file(suspend: bool, tools: &str) -> String {
     let servers = format!("{{memory: {{enabled: false}}, tools: {tools}}}");
     system("scaled", &format!("{{suspend: {suspend}, servers: {servers}}}"))
+}
+
+/// A system of nothing but a tools server that is told this.
+fn alone(tools: &str) -> String {
+    let others = "orchestrator: {enabled: false}, memory: {enabled: false}";
+    system("alone", &format!("{{servers: {{{others}, tools: {tools}}}}}"))
 }
 
 /// Applies it, and waits until it is ready.
@@ -55,6 +65,8 @@ fn pods(site: &Site) -> Result<BTreeSet<String>> {
 
 fn handed_over() -> Result<()> {
     on_site(|site| {
+        // For the last of these scenarios: what it waits for takes two minutes, some of which pass meanwhile.
+        site.apply(&alone(UNMEASURED))?;
         scaled(site, "{replicas: 3}")?;
         let before = pods(site)?;
         scaled(site, "{autoscaling: {minReplicas: 1, maxReplicas: 4}}")?;
@@ -115,5 +127,28 @@ fn others() -> Result<()> {
         scaled(site, "{replicas: 1}")?;
         same("the copies that the file wants", &copies(site)?, &1)?;
         site.delete(&["scaled"])
+    })
+}
+
+fn unmeasured() -> Result<()> {
+    on_site(|site| {
+        site.apply(&alone(UNMEASURED))?;
+        site.kubectl(&["wait", "--for=condition=Degraded", "--timeout=240s", "mcps/alone"])?;
+        let object = site.ready("alone")?;
+        let degraded = condition(&object, "Degraded");
+        same("the reason", &degraded["reason"], "AutoscalerFailing")?;
+        let autoscaler = site.get(&["horizontalpodautoscaler", "alone-tools"])?;
+        let own = condition(&autoscaler, "ScalingActive");
+        same("what the autoscaler says of itself", &own["status"], "False")?;
+        let expected = format!(
+            "tools: its HorizontalPodAutoscaler cannot scale it: {}: {}",
+            text(&own["reason"]),
+            text(&own["message"])
+        );
+        same("what is told of it", text(&degraded["message"]), expected.as_str())?;
+
+        site.apply(&alone("{replicas: 1}"))?;
+        site.condition("alone", "Degraded", "False", "NothingWrong")?;
+        site.delete(&["alone"])
     })
 }

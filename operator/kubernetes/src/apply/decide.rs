@@ -62,7 +62,7 @@ pub(crate) fn decide(object: &Desired, child: &Child, owner: &Owner) -> Decided 
     let (mut body, shortfalls) = match &child.facts {
         Facts::Claim(claim) => claim::fit(object, claim),
         Facts::Deployment(progress) => (scale::fit(object, Some(progress)), Vec::new()),
-        Facts::None => (object.body.clone(), Vec::new()),
+        Facts::Autoscaler(_) | Facts::None => (object.body.clone(), Vec::new()),
     };
     let step = step(object, child, &body);
     if let Step::Write(..) = step {

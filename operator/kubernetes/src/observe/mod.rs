@@ -5,13 +5,15 @@
 
 use crate::asks::Told;
 use crate::cache::Family;
-use crate::child::{Facts, Progress};
+use crate::child::{Facts, Hindrance, Progress};
 use crate::kind::Kind;
 use crate::pod::{Mover, Pod, STEADY, Trouble};
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::config::ServerKind;
 use mcp_system_crds::{McpSystemStatus, Reason};
-use mcp_system_plan::{Embedded, Failure, MountSource, ObservedServer, Plan, SecretSource, Workload};
+use mcp_system_plan::{
+    Autoscaling, Embedded, Failure, Finding, MountSource, ObservedServer, Plan, SecretSource, Workload,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,11 +24,15 @@ use std::time::Duration;
 const PLACING: Duration = Duration::from_secs(30);
 /// A pod may wait for its volumes for so long: some are attached to its node first.
 const MOUNTING: Duration = Duration::from_mins(1);
+/// An autoscaler may be kept from deciding for so long: what new pods use is not known at once.
+const MEASURING: Duration = Duration::from_mins(2);
 
 /// What was seen of the servers, and when that has to be looked at again though nothing changes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) servers: BTreeMap<String, ObservedServer>,
+    /// What does not work of what is there besides them.
+    pub(crate) shortfalls: Vec<Finding>,
     pub(crate) again: Option<Duration>,
 }
 
@@ -45,7 +51,9 @@ pub(crate) fn observe(
         let (failure, again) = failure(workload, progress, &pods, now);
         let server = ObservedServer { failure, ..running(progress, told.get(&workload.name)) };
         seen.servers.insert(workload.name.clone(), server);
-        seen.again = seen.again.into_iter().chain(again).min();
+        let (hindered, then) = hindered(workload, name, family, now);
+        seen.shortfalls.extend(hindered);
+        seen.again = seen.again.into_iter().chain(again).chain(then).min();
     }
     for remote in &plan.remotes {
         seen.servers.insert(remote.name.clone(), answered(told.get(&remote.name)));
@@ -107,7 +115,7 @@ fn progress<'a>(name: &str, server: &str, family: &'a Family) -> Option<&'a Prog
     let child = family.objects.get(&(Kind::Deployment, format!("{name}-{server}")))?;
     match &child.facts {
         Facts::Deployment(progress) => Some(progress),
-        Facts::Claim(_) | Facts::None => None,
+        Facts::Claim(_) | Facts::Autoscaler(_) | Facts::None => None,
     }
 }
 
@@ -171,6 +179,25 @@ fn failure(
         return (Some(failure), again);
     }
     (None, again)
+}
+
+/// What keeps the system's own autoscaler of a server from deciding, and when that has to be looked at again.
+fn hindered(
+    workload: &Workload,
+    name: &str,
+    family: &Family,
+    now: Timestamp,
+) -> (Option<Finding>, Option<Duration>) {
+    let server = &workload.name;
+    let is_made = matches!(workload.autoscaling, Some(Autoscaling::Horizontal(_)));
+    let child = family.objects.get(&(Kind::Autoscaler, format!("{name}-{server}")));
+    let facts = child.filter(|child| is_made && !child.deleting).map(|child| &child.facts);
+    let Some(Facts::Autoscaler(Some(hindrance))) = facts else { return (None, None) };
+    let Hindrance { since, reason, message } = hindrance;
+    let (message, again) = until(MEASURING, *since, now, || {
+        format!("{server}: its HorizontalPodAutoscaler cannot scale it: {reason}: {message}")
+    });
+    (message.map(|message| Finding::new(Reason::AutoscalerFailing, message)), again)
 }
 
 /// Why pods wait in vain, where they do, and when that has to be looked at again.

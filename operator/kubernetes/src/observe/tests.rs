@@ -130,6 +130,52 @@ fn as_many_copies_are_wanted_as_the_deployment_says() {
 }
 
 #[test]
+fn an_autoscaler_that_cannot_decide_is_told_once_that_has_lasted_and_in_the_same_words() {
+    let plan = planned(
+        &read_one(
+            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
+              spec: {servers: {orchestrator: {enabled: false}, memory: {enabled: false},
+                tools: {autoscaling: {maxReplicas: 3}}}}}",
+        )
+        .expect("accepted"),
+    );
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let after = |seconds: i64| start + k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+    let cache = Cache::default();
+    // Whether anything is new, what is told, and when to look again.
+    let at = |seconds: i64, conditions: Value| {
+        let live = json!({"status": {"conditions": conditions}});
+        let is_news = !cache.put(Kind::Autoscaler, object("demo-tools", live)).is_empty();
+        let family = cache.family(&SystemKey::new("test", "demo"));
+        let seen = observe(&plan, "demo", &family, &BTreeMap::new(), after(seconds));
+        let told: Vec<String> = seen.shortfalls.into_iter().map(|finding| finding.message).collect();
+        (is_news, told.join("; "), seen.again.map(|again| again.as_secs()))
+    };
+    let fails = |type_: &str, reason: &str, words: &str, since: i64| {
+        json!([{
+            "type": type_, "status": "False", "reason": reason, "message": words,
+            "lastTransitionTime": after(since).to_string(),
+        }])
+    };
+    let unmeasured = |words: &str, since| fails("ScalingActive", "FailedGetResourceMetric", words, since);
+    let told = |what: &str| format!("tools: its HorizontalPodAutoscaler cannot scale it: {what}");
+    let nothing = String::new;
+
+    assert_eq!(at(0, Value::Null), (true, nothing(), None), "its conditions come later");
+    assert_eq!(at(15, unmeasured("no metrics", 15)), (true, nothing(), Some(120)));
+    assert_eq!(at(75, unmeasured("no metrics", 15)), (false, nothing(), Some(60)));
+    let first = told("FailedGetResourceMetric: no metrics");
+    assert_eq!(at(135, unmeasured("no metrics", 15)), (false, first.clone(), None));
+    assert_eq!(at(140, unmeasured("the server is busy", 139)), (false, first, None));
+    let lost = fails("AbleToScale", "FailedGetScale", "not found", 145);
+    assert_eq!(at(145, lost), (true, told("FailedGetScale: not found"), None));
+    let off = fails("ScalingActive", "ScalingDisabled", "no copies are wanted", 150);
+    assert_eq!(at(150, off), (true, nothing(), None));
+    let works = json!([{"type": "ScalingActive", "status": "True"}]);
+    assert_eq!(at(155, works), (false, nothing(), None));
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_one_situation() {
     let expected = "the image registry.example/tools:9 cannot be pulled: check its name, the registry and the pull secrets";
     for (reason, text) in [

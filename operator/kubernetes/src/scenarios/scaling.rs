@@ -2,10 +2,13 @@
 
 use super::Scene;
 use crate::kind::Kind;
+use crate::reconcile::Next;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 const DEPLOYMENT: &str = "PATCH apps/v1/deployments/demo-tools";
 const AUTOSCALER: &str = "autoscaling/v2/horizontalpodautoscalers/demo-tools";
+const STATUS: &str = "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status";
 
 /// Only the tools server, with these settings.
 fn tools(settings: &Value) -> Value {
@@ -35,6 +38,41 @@ async fn an_autoscaler_is_made_and_what_it_decides_is_left_to_it() {
     let (_, calls) = scene.look().await;
     assert_eq!(calls[..2], [DEPLOYMENT.to_owned(), format!("DELETE {AUTOSCALER}")]);
     assert_eq!(replicas(&scene), 3);
+}
+
+#[tokio::test]
+async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_that_changes_nothing() {
+    let scene = Scene::new(tools(&json!({"autoscaling": {"maxReplicas": 5}})));
+    scene.settle().await;
+    let ready = scene.condition("Ready");
+    let says = |status: &str, reason: &str, message: &str, since: &str| {
+        scene.change(Kind::Autoscaler, "demo-tools", |autoscaler| {
+            autoscaler["status"] = json!({"conditions": [{
+                "type": "ScalingActive", "status": status, "reason": reason, "message": message,
+                "lastTransitionTime": since,
+            }]});
+        });
+    };
+    let reason = "FailedGetResourceMetric";
+    says("False", reason, "no metrics API", "2020-01-01T00:00:00Z");
+    assert_eq!(scene.look().await.1, [STATUS, "EVENT AutoscalerFailing"]);
+    let (status, told, message) = scene.condition("Degraded");
+    assert_eq!((status.as_str(), told.as_str()), ("True", "AutoscalerFailing"));
+    assert!(message.ends_with("FailedGetResourceMetric: no metrics API"), "{message}");
+    assert_eq!(scene.condition("Ready"), ready);
+
+    says("False", reason, "no metrics of its pods", &Timestamp::now().to_string());
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.next, calls), (Next::Rest, Vec::new()));
+
+    says("True", "ValidMetricFound", "", &Timestamp::now().to_string());
+    assert_eq!(scene.look().await.1, [STATUS]);
+    assert_eq!(scene.condition("Degraded").0, "False");
+
+    says("False", reason, "no metrics API", &Timestamp::now().to_string());
+    let (looked, calls) = scene.look().await;
+    assert_eq!(calls, [""; 0], "it may just have new pods");
+    assert!(matches!(looked.next, Next::After(_)), "{looked:?}");
 }
 
 #[tokio::test]
