@@ -55,7 +55,7 @@ enum Action {
 enum Parts {
     /// What a cluster is made of
     Cluster,
-    /// PostgreSQL, Weaviate and Redis
+    /// PostgreSQL, PgBouncer, Weaviate and Redis
     Databases,
 }
 

@@ -27,9 +27,11 @@ pub(crate) const FOR_CLUSTER: &[Package] = &[
 ];
 
 /// What the databases need; strace counts what ours syncs. Redis is one program under several names, and the package that
-/// calls it redis-server would start one as well.
+/// calls it redis-server would start one as well. That of PgBouncer does, where a machine starts services at all: before no
+/// database, on port 6432 of loopback.
 pub(crate) const FOR_DATABASES: &[Package] = &[
     Package { name: "redis-tools", program: "redis-check-rdb" },
+    Package { name: "pgbouncer", program: "pgbouncer" },
     Package { name: "iproute2", program: "ip" },
     Package { name: "util-linux", program: "unshare" },
     Package { name: "strace", program: "strace" },

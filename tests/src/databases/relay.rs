@@ -139,7 +139,8 @@ fn target(url: &str) -> Result<Target> {
     Ok(Target::Tcp(authority.parse().with_context(|| format!("{authority} is no address"))?))
 }
 
-fn authority(url: &str) -> Option<&str> {
+/// The host and port in a URL.
+pub(super) fn authority(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     let authority = rest.split('/').next()?;
     Some(authority.rsplit('@').next().unwrap_or(authority))

@@ -23,6 +23,16 @@ fn postgres_keeps_what_it_acknowledged_and_has_vectors() {
 }
 
 #[test]
+fn pgbouncer_leads_to_every_database_of_its_postgres() {
+    let database = postgres(OF_A_TEST).unwrap();
+    let pooler = pgbouncer(database.url(), &[("pool_mode", "session")]).unwrap();
+    assert_ne!(pooler.url(), database.url());
+    sql(pooler.url(), "create database another").unwrap();
+    let another = format!("{}/another", pooler.url().strip_suffix("/postgres").unwrap());
+    assert_eq!(sql(&another, "select current_database()").unwrap(), "another");
+}
+
+#[test]
 fn redis_keeps_what_it_acknowledged() {
     let mut database = redis().unwrap();
     let ask = |command: &str| ask_redis(database.url(), command).unwrap();
