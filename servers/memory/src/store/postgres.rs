@@ -10,6 +10,7 @@ mod life;
 mod locks;
 mod login;
 mod migrate;
+mod pooler;
 mod reads;
 mod rows;
 mod search;
@@ -187,6 +188,7 @@ impl PostgresStore {
         let max = options.pool.max_size.max(1);
         let lives = Arc::new(Lives::default());
         let (meeting, trusting) = (lives.clone(), lives.clone());
+        let since = std::time::Instant::now();
         let pool = PgPoolOptions::new()
             .min_connections(options.pool.min_size.min(max))
             .max_connections(max)
@@ -196,9 +198,7 @@ impl PostgresStore {
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
                 let lives = meeting.clone();
-                Box::pin(async move {
-                    if lives.meet(connection).await? { Ok(()) } else { Err(life::only_reads()) }
-                })
+                Box::pin(async move { lives.admit(connection).await })
             })
             .before_acquire(move |_, about| {
                 let trusted = trusting.trusts(about.age);
@@ -206,6 +206,7 @@ impl PostgresStore {
             })
             .connect_with(login)
             .await
+            .map_err(|error| lives.cause(error, since))
             .context("the database cannot be reached")?;
         migrate::bring_up_to_date(&pool).await.context("the tables cannot be brought up to date")?;
         let elsewhere = match &options.weaviate {

@@ -6,6 +6,7 @@
 //! farewell, and by itself TCP waits for it for a quarter of an hour.
 
 use super::life::{LIFE, Lives};
+use super::pooler::explained;
 use super::turn::{Turn, Write};
 use crate::model::Scope;
 use crate::store::StoreError;
@@ -18,7 +19,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
 use std::io::ErrorKind;
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The way to the database.
 #[derive(Debug)]
@@ -107,6 +108,7 @@ pub(super) enum Trouble {
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
+        let error = explained(error);
         match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Protocol(_)
@@ -334,6 +336,7 @@ impl Access {
     }
 
     pub(super) async fn connection(&self) -> Result<Lent, Trouble> {
+        let since = Instant::now();
         match self.pool.acquire().await {
             Ok(connection) => Ok(Lent { connection: Some(connection), deadline: self.deadline }),
             Err(sqlx::Error::PoolTimedOut) => {
@@ -343,7 +346,8 @@ impl Access {
                     return Err(Trouble::Final(StoreError::Busy { connections: max }));
                 }
                 // It waited long enough already: not to be tried again.
-                Err(Trouble::Final(StoreError::Unreachable(Arc::new(sqlx::Error::PoolTimedOut))))
+                let cause = self.lives.cause(sqlx::Error::PoolTimedOut, since);
+                Err(Trouble::Final(StoreError::Unreachable(cause)))
             }
             Err(error) => Err(error.into()),
         }

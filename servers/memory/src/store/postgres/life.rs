@@ -5,8 +5,9 @@
 //! else. So whatever was derived from an earlier life is void; and its connections are, for a server that was replaced
 //! may go on answering.
 
+use super::pooler::explained;
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Tells one life of a database server from the next: when it started, and when its statistics did, which a crash that
@@ -29,6 +30,8 @@ struct Met {
     changes: u64,
     /// Connections that are older are not used any more.
     trusted_since: Option<Instant>,
+    /// When a new connection was last of no use, and why.
+    refused: Option<(Instant, Arc<sqlx::Error>)>,
 }
 
 impl Lives {
@@ -56,11 +59,34 @@ impl Lives {
     /// between us and the database keeps ours while the servers change behind it.
     pub(super) async fn meet(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let ask = format!("SELECT {LIFE}, current_setting('transaction_read_only')::bool");
-        let (life, reads): (String, bool) = sqlx::query_as(AssertSqlSafe(ask)).fetch_one(connection).await?;
+        let asked = sqlx::query_as(AssertSqlSafe(ask)).fetch_one(connection).await;
+        let (life, reads): (String, bool) = asked.map_err(explained)?;
         if !reads {
             self.enter(&life);
         }
         Ok(!reads)
+    }
+
+    /// Looks at a new connection. One that is of no use is an error, which only the log would show: the pool tries again.
+    pub(super) async fn admit(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let refused = match self.meet(connection).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => only_reads(),
+            Err(error) => error,
+        };
+        let refused = Arc::new(refused);
+        self.met().refused = Some((Instant::now(), refused.clone()));
+        Err(sqlx::Error::Io(std::io::Error::other(refused)))
+    }
+
+    /// The pool's error; or, where it waited in vain since then, why new connections were of no use.
+    pub(super) fn cause(&self, error: sqlx::Error, since: Instant) -> Arc<sqlx::Error> {
+        match &self.met().refused {
+            Some((at, refused)) if *at >= since && matches!(error, sqlx::Error::PoolTimedOut) => {
+                refused.clone()
+            }
+            _ => Arc::new(error),
+        }
     }
 
     /// Notes the life that a connection belongs to.
@@ -80,6 +106,18 @@ impl Lives {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waited_in_vain_is_told_why_new_connections_were_of_no_use_meanwhile() {
+        let (lives, start) = (Lives::default(), Instant::now());
+        let told = |error, since| lives.cause(error, since).to_string();
+        assert_eq!(told(sqlx::Error::PoolTimedOut, start), sqlx::Error::PoolTimedOut.to_string());
+        lives.met().refused = Some((start, Arc::new(only_reads())));
+        assert_eq!(told(sqlx::Error::PoolTimedOut, start), only_reads().to_string());
+        let later = start + Duration::from_secs(1);
+        assert_eq!(told(sqlx::Error::PoolTimedOut, later), sqlx::Error::PoolTimedOut.to_string());
+        assert_eq!(told(sqlx::Error::PoolClosed, start), sqlx::Error::PoolClosed.to_string());
+    }
 
     #[test]
     fn another_life_counts_and_its_predecessors_connections_are_given_up() {

@@ -1,6 +1,6 @@
 //! The tables, step by step, and back again by one.
 
-use super::{Options, locks, login::login};
+use super::{Options, locks, login::login, pooler::explained};
 use anyhow::{Context, bail};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -45,7 +45,8 @@ async fn migrate_to(pool: &PgPool, version: i32, direction: Direction) -> anyhow
     let mut connection = pool.acquire().await.context("the database cannot be reached")?;
     // All or nothing: PostgreSQL's changes of tables belong to a transaction.
     let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(locks::MIGRATION).execute(&mut *transaction).await?;
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(locks::MIGRATION);
+    lock.execute(&mut *transaction).await.map_err(explained)?;
     let mut now = present(&mut transaction).await?;
     if now > PRESENT {
         bail!(

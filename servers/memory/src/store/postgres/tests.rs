@@ -3,6 +3,7 @@
 mod elsewhere;
 mod failover;
 mod logins;
+mod pooler;
 
 use super::turn::Turn;
 use super::*;
@@ -37,10 +38,15 @@ async fn open(url: &str) -> PostgresStore {
     PostgresStore::open(&options(url)).await.expect("opens")
 }
 
+/// The URL of another database of the same server.
+fn in_database(server: &str, name: &str) -> String {
+    format!("{}/{name}", server.strip_suffix("/postgres").expect("a URL"))
+}
+
 /// A database of its own within one server.
 fn another(server: &str, name: &str) -> String {
     databases::sql(server, &format!("CREATE DATABASE {name}")).expect("made");
-    format!("{}/{name}", server.strip_suffix("/postgres").expect("a URL"))
+    in_database(server, name)
 }
 
 #[tokio::test(flavor = "multi_thread")]
