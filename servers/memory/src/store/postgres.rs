@@ -1,11 +1,12 @@
 //! The store for several replicas: PostgreSQL with pgvector.
 //!
 //! The replicas share nothing but the database. A write is one transaction that begins with the lock of its scope's
-//! row (`turn`); reads take any connection. `access` rides out what goes wrong on the way: connections that were cut, a
+//! row (`turn`); reads take any connection. `bounds` tells what is slow from what is silent, and `access` rides out what goes wrong on the way: connections that were cut, a
 //! database that restarts or fails over; `login` takes another user or password over. Full text and vectors have indexes of their own (`search`), for scopes that
 //! are too large for the engine's memory; Weaviate may index the vectors in the database's place (`weaviate`). Tested with PostgreSQL 18.4 and pgvector 0.8.
 
 mod access;
+mod bounds;
 mod life;
 mod locks;
 mod login;
@@ -52,7 +53,8 @@ pub use migrate::{PRESENT, migrate};
 const WEAVIATE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_WEAVIATE_ANSWER: usize = 8 << 20;
 
-/// How long one try of a call may take once it has a connection: far more than it takes where the database works.
+/// How long one try of a call may take once it has a connection: far more than it takes where the database works, which ends a
+/// statement that takes too long by itself before that (`bounds`).
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long closing the connections may take.

@@ -126,11 +126,12 @@ impl From<sqlx::Error> for Trouble {
 }
 
 /// SQLSTATE classes and codes of a database that is not there, ending, or not yet begun; that has ended a session for its
-/// idleness; or that has been given another password, which this server is told of a little later.
+/// idleness, or keeps it in a transaction that failed as it began; or that has been given another password, which this
+/// server is told of a little later.
 fn is_outage(code: &str) -> bool {
     code.starts_with("08")
         || code.starts_with("28")
-        || matches!(code, "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "57P05")
+        || matches!(code, "25P02" | "25P03" | "53300" | "57P01" | "57P02" | "57P03" | "57P05")
 }
 
 impl Trouble {

@@ -1,8 +1,8 @@
 //! The tables, step by step, and back again by one.
 
-use super::{Options, locks, login::login, pooler::explained};
+use super::{Options, bounds, locks, login::login, pooler::explained};
 use anyhow::{Context, bail};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 /// Every step from an empty database to the present tables: up, and down again. A step that was released stays as it
 /// is.
@@ -44,7 +44,7 @@ enum Direction {
 async fn migrate_to(pool: &PgPool, version: i32, direction: Direction) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await.context("the database cannot be reached")?;
     // All or nothing: PostgreSQL's changes of tables belong to a transaction.
-    let mut transaction = connection.begin().await?;
+    let mut transaction = bounds::begin_unbound(&mut connection).await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(locks::MIGRATION);
     lock.execute(&mut *transaction).await.map_err(explained)?;
     let mut now = present(&mut transaction).await?;

@@ -1,6 +1,7 @@
 //! The statements that read. Each takes one connection of the pool.
 
 use super::access::Trouble;
+use super::bounds;
 use super::rows::{self, ENTRY, INDEXED, SESSION};
 use super::text::kept;
 use super::turn::range;
@@ -12,7 +13,7 @@ use crate::moment::Moment;
 use crate::store::page::page;
 use crate::store::{REMEMBERED_CHANGES, StoreError, Unembedded};
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 /// A scope that exists.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,8 @@ pub(super) async fn recent(
     push_range(&mut query, place);
     push_filter(&mut query, filter);
     query.push(" ORDER BY e.number DESC LIMIT ").push_bind(i64::from(limit));
-    Ok(page(query.build().fetch(connection), rows::entry).await?)
+    let mut bounded = bounds::begin(connection, "READ ONLY").await?;
+    Ok(page(query.build().fetch(&mut *bounded), rows::entry).await?)
 }
 
 /// A session.
@@ -160,7 +162,7 @@ pub(super) async fn changes_since(
     model: Option<&str>,
     limit: u32,
 ) -> Result<Changes, Trouble> {
-    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot = bounds::begin(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let Some(place) = place(&mut snapshot, scope).await? else {
         return Ok(if version == 0 { Changes::Next(Vec::new()) } else { Changes::Reload });
     };
@@ -222,11 +224,12 @@ pub(super) async fn load(
 
 /// How many entries are there, from the smallest index that can tell.
 pub(super) async fn size(connection: &mut PgConnection, place: Place) -> Result<u64, Trouble> {
+    let mut bounded = bounds::begin(connection, "READ ONLY").await?;
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM mcp_memory.entries WHERE scope = $1 AND archived_at IS NULL",
     )
     .bind(place.scope)
-    .fetch_one(connection)
+    .fetch_one(&mut *bounded)
     .await?;
     Ok(count.cast_unsigned())
 }
@@ -238,6 +241,7 @@ pub(super) async fn unembedded(
     after: u64,
     limit: u32,
 ) -> Result<Vec<Unembedded>, Trouble> {
+    let mut bounded = bounds::begin(connection, "READ ONLY").await?;
     let rows = sqlx::query(
         "SELECT e.number, e.version, e.content, s.tenant, s.agent_id
          FROM mcp_memory.entries AS e JOIN mcp_memory.scopes AS s ON s.number = e.scope
@@ -247,7 +251,7 @@ pub(super) async fn unembedded(
     .bind(kept(model))
     .bind(after.min(i64::MAX.cast_unsigned()).cast_signed())
     .bind(i64::from(limit))
-    .fetch_all(connection)
+    .fetch_all(&mut *bounded)
     .await?;
     let unembedded = rows.iter().map(|row| {
         let number = rows::unsigned(row, "number")?;
@@ -271,12 +275,12 @@ pub(super) async fn statistics(
 ) -> Result<Statistics, Trouble> {
     const SCOPES: &str =
         "(SELECT number FROM mcp_memory.scopes WHERE tenant = $1 AND ($2::text IS NULL OR agent_id = $2))";
+    let mut bounded = bounds::begin(connection, "READ ONLY").await?;
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT memory_type, count(*) AS count FROM mcp_memory.entries WHERE scope IN ",
     );
     query.push(SCOPES).push(" AND archived_at IS NULL AND role IS NULL GROUP BY memory_type");
-    let by_type =
-        query.build().bind(kept(tenant)).bind(agent_id.map(kept)).fetch_all(&mut *connection).await?;
+    let by_type = query.build().bind(kept(tenant)).bind(agent_id.map(kept)).fetch_all(&mut *bounded).await?;
     let memories_by_type = by_type
         .iter()
         .map(|row| Ok((rows::required(row, "memory_type")?, rows::unsigned(row, "count")?)))
@@ -298,8 +302,8 @@ pub(super) async fn statistics(
             (SELECT max(created_at) FROM mcp_memory.entries
              WHERE scope IN (SELECT number FROM mine) AND archived_at IS NULL AND role IS NULL) AS newest",
     );
-    let row =
-        query.build().bind(kept(tenant)).bind(agent_id.map(kept)).bind(now.0).fetch_one(connection).await?;
+    let row = query.build().bind(kept(tenant)).bind(agent_id.map(kept)).bind(now.0);
+    let row = row.fetch_one(&mut *bounded).await?;
     Ok(Statistics {
         memories: memories_by_type.values().sum(),
         memories_by_type,

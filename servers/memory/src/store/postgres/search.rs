@@ -1,12 +1,13 @@
 //! Finding by the database's own indexes: words by GIN, vectors by HNSW.
 
 use super::access::Trouble;
+use super::bounds;
 use super::reads::{Place, push_filter};
 use super::rows::{self, INDEXED};
 use super::text::kept;
 use crate::model::{Filter, Indexed};
 use crate::store::Wanted;
-use sqlx::{Connection, PgConnection, Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 /// The longest vectors that pgvector's HNSW takes as they are, and in half precision.
 const FULL_PRECISION: usize = 2000;
@@ -20,13 +21,14 @@ pub(super) async fn candidates(
     wanted: &Wanted<'_>,
     nearest: Option<&[i64]>,
 ) -> Result<Vec<Indexed>, Trouble> {
-    let mut numbers = by_words(&mut *connection, place, wanted).await?;
+    let mut bounded = bounds::begin(connection, "READ ONLY").await?;
+    let mut numbers = by_words(&mut bounded, place, wanted).await?;
     if let Some(nearest) = nearest {
         numbers.extend(nearest);
     } else if let Some((model, vector)) = wanted.dense {
-        numbers.extend(by_vector(&mut *connection, place, wanted, model, vector).await?);
+        numbers.extend(by_vector(&mut bounded, place, wanted, model, vector).await?);
     }
-    at(connection, place, &numbers, wanted).await
+    at(&mut bounded, place, &numbers, wanted).await
 }
 
 /// The entries at these places that the filter lets through.
@@ -69,15 +71,14 @@ async fn by_words(
     query.build_query_scalar().fetch_all(connection).await
 }
 
-/// The numbers of the entries whose vectors are nearest.
+/// The numbers of the entries whose vectors are nearest. Within a transaction, with which a setting ends.
 async fn by_vector(
-    connection: &mut PgConnection,
+    transaction: &mut PgConnection,
     place: Place,
     wanted: &Wanted<'_>,
     model: &str,
     vector: &[f32],
 ) -> Result<Vec<i64>, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
     // Filters and scopes leave out what the index finds first: it goes on until there are enough.
     sqlx::query("SET LOCAL hnsw.iterative_scan = 'strict_order'").execute(&mut *transaction).await?;
     // The model stands in the statement, not beside it: only so is its partial index used.
@@ -94,9 +95,7 @@ async fn by_vector(
     query.push(" ORDER BY v.vector::").push(kind.cast(vector.len())).push(" <=> ");
     query.push_bind(rows::vector(vector)).push("::").push(kind.cast(vector.len()));
     query.push(" LIMIT ").push_bind(i64::from(wanted.limit));
-    let rows = query.build_query_scalar().fetch_all(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(rows)
+    query.build_query_scalar().fetch_all(transaction).await
 }
 
 /// How a vector is indexed.
@@ -143,7 +142,7 @@ pub(super) async fn ensure_index(
             .await?;
     let operators = if kind == Kind::Half { "halfvec_cosine_ops" } else { "vector_cosine_ops" };
     let cast = kind.cast(length);
-    let mut transaction = connection.begin().await?;
+    let mut transaction = bounds::begin_unbound(connection).await?;
     // Two that make it at once would both fail; the lock ends with the transaction.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1))").bind(&name).execute(&mut *transaction).await?;
     let mut statement = QueryBuilder::<Postgres>::new("CREATE INDEX IF NOT EXISTS ");

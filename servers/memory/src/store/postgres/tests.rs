@@ -1,5 +1,6 @@
 //! The store on a real PostgreSQL: what every store must do, and what a database that fails must not take.
 
+mod bounds;
 mod elsewhere;
 mod failover;
 mod logins;

@@ -3,20 +3,16 @@
 //! Its first statement takes the lock of the scope's row, so that versions and numbers are given in the order of the
 //! commits, without gaps, whichever replica writes.
 
+use super::bounds;
 use crate::model::Scope;
 use crate::moment::Moment;
 use crate::store::postgres::life::LIFE;
 use crate::store::postgres::text;
 use crate::store::{REMEMBERED_CHANGES, StoreError};
-use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
+use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 /// Bits of an entry's number that count within its scope.
 const BITS: u32 = 40;
-
-/// A server that vanishes under way, and of whose end the database does not hear, holds its scope for a minute at the most. Who
-/// waits for what another one holds, such as while an index is made, is told so before it would take the database for silent.
-const BEGIN: &str =
-    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1min'; SET LOCAL lock_timeout = '20s'";
 
 /// Something that is written in a turn.
 pub(super) trait Write {
@@ -57,7 +53,7 @@ impl<'a> Turn<'a> {
         scope: &Scope,
         open: bool,
     ) -> Result<Option<Self>, sqlx::Error> {
-        let mut transaction = connection.begin_with(BEGIN).await?;
+        let mut transaction = bounds::begin(connection, "").await?;
         let (tenant, agent_id) = (text::kept(&scope.tenant), text::kept(&scope.agent_id));
         let lock = "SELECT number, version, last, written_at FROM mcp_memory.scopes
              WHERE tenant = $1 AND agent_id = $2 FOR UPDATE";
