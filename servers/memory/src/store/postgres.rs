@@ -174,7 +174,7 @@ fn client(
 /// An open store. Any number of them may share a database.
 #[derive(Debug)]
 pub struct PostgresStore {
-    access: Access,
+    access: Arc<Access>,
     /// What indexes the vectors instead of the database.
     elsewhere: Option<Arc<Elsewhere>>,
     /// Tells it of them.
@@ -217,13 +217,13 @@ impl PostgresStore {
             )),
             None => None,
         };
-        let telling = elsewhere.clone().map(|elsewhere| {
-            let pool = pool.clone();
-            AbortOnDropHandle::new(tokio::spawn(async move { elsewhere.tell(pool).await }))
-        });
         let breaker = Breaker::new((&options.resilience).into());
         let retry = options.resilience.retry.clone();
-        let access = Access::new(pool, lives, breaker, retry, options.deadline);
+        let access = Arc::new(Access::new(pool, lives, breaker, retry, options.deadline));
+        let telling = elsewhere.clone().map(|elsewhere| {
+            let access = access.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { elsewhere.tell(&access).await }))
+        });
         Ok(Self { access, elsewhere, telling, indexed: Mutex::default() })
     }
 

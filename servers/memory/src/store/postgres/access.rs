@@ -43,13 +43,18 @@ pub(super) struct Lent {
 
 impl Lent {
     /// Ends the use of it, of which this came.
-    pub(super) fn settle<T>(mut self, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
-        if !outcome.as_ref().is_err_and(Trouble::is_outage)
-            && let Some(connection) = self.connection.take()
-        {
-            tokio::spawn(give_back(connection, self.deadline));
+    pub(super) fn settle<T>(self, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
+        if !outcome.as_ref().is_err_and(Trouble::is_outage) {
+            self.give_back();
         }
         outcome
+    }
+
+    /// Ends the use of it, since the database has answered.
+    pub(super) fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            tokio::spawn(give_back(connection, self.deadline));
+        }
     }
 }
 

@@ -5,16 +5,20 @@
 //! (`migrations/3_vector_index.up.sql`), and a task tells it, however often one of the two was down; a collection that
 //! Weaviate has lost is filled anew once somebody misses it. What a search offers is read from the database, so that an answer of Weaviate that is behind shows nothing that is gone.
 
+use super::access::{self, Access};
+use super::bounds;
 use super::locks;
 use super::rows;
 use super::text::{given, kept};
 use crate::hex::hex;
+use crate::store::StoreError;
+use futures::TryFutureExt;
 use mcp_system_weaviate::{
     Error, Filter, NearVector, Nearness, NewObject, Operator, Returned, Schema, Search, Weaviate,
 };
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +31,8 @@ const BATCH: u8 = 100;
 const EVERY: Duration = Duration::from_secs(15);
 /// How long another replica is left to tell.
 const ELSEWHERE: Duration = Duration::from_secs(1);
+/// Vectors that are looked through at once for those of a collection that is lost: of all together, the deadline would make an end.
+const LOOKED_AT: i64 = 10_000;
 
 /// The property that holds an entry's scope; its number is in the id.
 const SCOPE: &str = "scope";
@@ -52,7 +58,13 @@ pub(super) enum Trouble {
     #[error(transparent)]
     Query(#[from] mcp_system_weaviate::Unusable),
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(StoreError),
+}
+
+impl From<access::Trouble> for Trouble {
+    fn from(trouble: access::Trouble) -> Self {
+        Self::Database(trouble.into())
+    }
 }
 
 /// How far the telling is.
@@ -109,10 +121,10 @@ impl Elsewhere {
     }
 
     /// Tells Weaviate what there is to tell, for as long as it is polled.
-    pub(super) async fn tell(&self, pool: PgPool) {
+    pub(super) async fn tell(&self, access: &Access) {
         let mut failed = false;
         loop {
-            match self.tell_some(&pool).await {
+            match self.tell_some(access).await {
                 Ok(Told::More) => {}
                 Ok(Told::All) => {
                     failed = false;
@@ -130,36 +142,43 @@ impl Elsewhere {
         }
     }
 
-    /// Tells of a few. Only one replica does so at a time, but nobody who writes waits for it: until all is told, it only
-    /// reads.
-    async fn tell_some(&self, pool: &PgPool) -> Result<Told, Trouble> {
-        let mut connection = pool.acquire().await?;
+    /// Tells of a few, on a connection that is closed where the database fails.
+    async fn tell_some(&self, access: &Access) -> Result<Told, Trouble> {
+        let mut lent = access.connection().await?;
+        let told = self.tell_by(access, &mut lent).await;
+        if !matches!(told, Err(Trouble::Database(_))) {
+            lent.give_back();
+        }
+        told
+    }
+
+    /// Only one replica does so at a time, but nobody who writes waits for it: until all is told, it only reads. The database
+    /// has its deadline for each answer, since Weaviate is waited for in between.
+    async fn tell_by(&self, access: &Access, connection: &mut PgConnection) -> Result<Told, Trouble> {
         let missed = std::mem::take(&mut *self.missed());
         for (model, length) in missed {
             if !self.is_there(&self.collection(&model, length)).await? {
-                untell(&mut connection, &model, length).await?;
+                untell(access, connection, &model, length).await?;
             }
         }
-        let mut transaction = connection.begin().await?;
-        let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(locks::TELLING);
-        let claimed: bool = claim.fetch_one(&mut *transaction).await?;
-        if !claimed {
+        let mut transaction = ask(access, bounds::begin(connection, "")).await?;
+        if !ask(access, claim(&mut transaction)).await? {
             return Ok(Told::Elsewhere);
         }
-        let new = untold(&mut transaction).await?;
-        let gone = gone(&mut transaction).await?;
+        let new = ask(access, untold(&mut transaction)).await?;
+        let gone = ask(access, gone(&mut transaction)).await?;
         if let Some((model, length)) = self.without_collection(&new).await? {
-            transaction.rollback().await?;
+            ask(access, transaction.rollback()).await?;
             // It may be one that was lost. In this order: what breaks off in between is noticed again.
-            untell(&mut connection, model, length).await?;
+            untell(access, connection, model, length).await?;
             self.make(model, length).await?;
             return Ok(Told::More);
         }
         self.put(&new).await?;
-        self.forget(&mut transaction, &gone).await?;
-        note_told(&mut transaction, &new).await?;
-        note_forgotten(&mut transaction, &gone).await?;
-        transaction.commit().await?;
+        self.forget(access, &mut transaction, &gone).await?;
+        ask(access, note_told(&mut transaction, &new)).await?;
+        ask(access, note_forgotten(&mut transaction, &gone)).await?;
+        ask(access, transaction.commit()).await?;
         let most = usize::from(BATCH);
         Ok(if new.len() == most || gone.len() == most { Told::More } else { Told::All })
     }
@@ -180,7 +199,12 @@ impl Elsewhere {
         }
     }
 
-    async fn forget(&self, connection: &mut PgConnection, gone: &[Gone]) -> Result<(), Trouble> {
+    async fn forget(
+        &self,
+        access: &Access,
+        connection: &mut PgConnection,
+        gone: &[Gone],
+    ) -> Result<(), Trouble> {
         let mut collections: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for gone in gone {
             collections.entry(self.collection(&gone.model, gone.length)).or_default().push(gone.number);
@@ -191,7 +215,7 @@ impl Elsewhere {
             }
             for number in numbers {
                 // One that has such a vector again was told of anew, or will be.
-                if !self.holds(connection, number, &collection).await? {
+                if !ask(access, self.holds(connection, number, &collection)).await? {
                     self.weaviate.delete(&collection, id_of(number), None).await?;
                 }
             }
@@ -282,6 +306,17 @@ struct Gone {
     place: String,
 }
 
+/// What the database answers, if it does so in time.
+async fn ask<T>(access: &Access, asking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
+    Ok(access.in_time(asking.map_err(access::Trouble::from)).await?)
+}
+
+/// Takes the telling until the end of the transaction, unless another replica has it.
+async fn claim(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let claim = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(locks::TELLING);
+    claim.fetch_one(connection).await
+}
+
 async fn untold(connection: &mut PgConnection) -> Result<Vec<Untold>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT number, scope, model, vector::real[] AS vector, xmin::text AS state FROM mcp_memory.vectors
@@ -317,15 +352,45 @@ async fn gone(connection: &mut PgConnection) -> Result<Vec<Gone>, sqlx::Error> {
 }
 
 /// Notes that Weaviate knows no vector of a model and length: it has lost them, or never had any.
-async fn untell(connection: &mut PgConnection, model: &str, length: usize) -> Result<(), sqlx::Error> {
-    let untold = sqlx::query(
-        "UPDATE mcp_memory.vectors SET told = false WHERE told AND model = $1 AND vector_dims(vector) = $2",
-    );
-    let untold = untold.bind(kept(model)).bind(to_integer(length)).execute(connection).await?.rows_affected();
+pub(super) async fn untell(
+    access: &Access,
+    connection: &mut PgConnection,
+    model: &str,
+    length: usize,
+) -> Result<(), Trouble> {
+    let (mut after, mut untold) = (0, 0);
+    while let Some(end) = ask(access, end_of_portion(connection, after)).await? {
+        untold += ask(access, untell_portion(connection, (after, end), model, length)).await?;
+        after = end;
+    }
     if untold > 0 {
         tracing::warn!(untold, model, "Weaviate has lost vectors; it is told of them again");
     }
     Ok(())
+}
+
+/// The last number of the vectors that are looked through next.
+async fn end_of_portion(connection: &mut PgConnection, after: i64) -> Result<Option<i64>, sqlx::Error> {
+    let end = sqlx::query_scalar(
+        "SELECT max(number) FROM
+             (SELECT number FROM mcp_memory.vectors WHERE number > $1 ORDER BY number LIMIT $2) AS next",
+    );
+    end.bind(after).bind(LOOKED_AT).fetch_one(connection).await
+}
+
+/// Does it for the vectors after a number, up to another; answers how many there were.
+async fn untell_portion(
+    connection: &mut PgConnection,
+    (after, end): (i64, i64),
+    model: &str,
+    length: usize,
+) -> Result<u64, sqlx::Error> {
+    let untold = sqlx::query(
+        "UPDATE mcp_memory.vectors SET told = false
+         WHERE number > $1 AND number <= $2 AND told AND model = $3 AND vector_dims(vector) = $4",
+    );
+    let untold = untold.bind(after).bind(end).bind(kept(model)).bind(to_integer(length));
+    Ok(untold.execute(connection).await?.rows_affected())
 }
 
 /// Notes what Weaviate was told of. A vector that was deleted or replaced meanwhile is one that it has to forget, unless it

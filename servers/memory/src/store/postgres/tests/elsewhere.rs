@@ -184,3 +184,48 @@ async fn nobody_who_writes_waits_for_weaviate() {
     };
     tokio::time::timeout(Duration::from_mins(1), writing).await.expect("it does not wait");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_falls_silent_is_given_up_by_whoever_tells_weaviate() {
+    let server = database("off");
+    let relay = Relay::before(server.url()).expect("a relay");
+    let options = Options {
+        // None is left where one is held.
+        pool: Pool { min_size: 1, max_size: 1 },
+        deadline: Duration::from_secs(5),
+        weaviate: Some(client("http://127.0.0.1:9")),
+        ..options(&relay.in_url(server.url()).expect("a URL"))
+    };
+    let store = PostgresStore::open(&options).await.expect("opens");
+    let mut other = <PgConnection as sqlx::Connection>::connect(server.url()).await.expect("connects");
+    let held = "BEGIN; LOCK TABLE mcp_memory.vectors_gone";
+    sqlx::raw_sql(held).execute(&mut other).await.expect("held");
+    fill(&store, "a", "m", &[[1.0, 0.0]]).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'mcp-system-memory' AND wait_event_type = 'Lock'";
+    until(|| sql(server.url(), waits) == "1");
+    relay.silence_open();
+    store.check().await.expect("another connection takes its place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_collection_that_is_lost_each_vector_is_told_of_again() {
+    let server = database("off");
+    let store = open(server.url()).await;
+    for statement in [
+        "INSERT INTO mcp_memory.scopes (tenant, agent_id) VALUES ('t', 'a')",
+        "INSERT INTO mcp_memory.entries
+             (number, scope, version, id, memory_type, content, importance, created_at, updated_at)
+         SELECT (s.number << 40) + n, s.number, n, 'm' || n, 'general', 'text', 0.5, n, n
+         FROM mcp_memory.scopes AS s, generate_series(1, 20005) AS n",
+        "INSERT INTO mcp_memory.vectors (number, scope, model, vector, told)
+         SELECT number, scope, CASE WHEN version % 5 = 0 THEN 'other' ELSE 'm' END, '[1,0]'::vector, true
+         FROM mcp_memory.entries",
+    ] {
+        sql(server.url(), statement);
+    }
+    let mut lent = store.access.connection().await.expect("one");
+    weaviate::untell(&store.access, &mut lent, "m", 2).await.expect("noted");
+    let untold = "SELECT model, count(*) FROM mcp_memory.vectors WHERE NOT told GROUP BY model";
+    assert_eq!(sql(server.url(), untold), "m|16004");
+}
