@@ -289,6 +289,7 @@ fn a_key_of_one_agent_reaches_no_other_through_the_orchestrator() {
         }
         let counted = bob.call("get_memory_statistics", &json!({})).unwrap().result().unwrap();
         assert_eq!(counted["structuredContent"]["memories"], 0, "{header:?}");
+        assert!(counted["structuredContent"]["store_bytes"].is_null(), "{header:?}: {counted}");
     }
     let counted = ada.call("get_memory_statistics", &json!({})).unwrap().result().unwrap();
     assert_eq!(counted["structuredContent"]["memories"], 1);

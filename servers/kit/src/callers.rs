@@ -1,6 +1,6 @@
 //! Who calls: a bearer key names a principal, the tenants that it may touch, and perhaps the agents that it may name.
 //!
-//! Nothing here knows HTTP beyond three headers, nor what a tenant or an agent owns; servers ask [`Caller::of`] and put the
+//! Nothing here knows HTTP beyond four headers, nor what a tenant or an agent owns; servers ask [`Caller::of`] and put the
 //! answer into every question to their store.
 
 use crate::followed::Followed;
@@ -22,6 +22,9 @@ pub const TENANT_HEADER: &str = "mcp-tenant";
 /// The header in which a caller says which agents alone it means, with commas between; empty, it means none. It only ever takes
 /// away from what the key may, so whoever passes a call on passes its agents on in it.
 pub const AGENTS_HEADER: &str = "mcp-agents";
+/// The header by which whoever passes a call on says that its caller may touch no other tenant than the one that is meant. It
+/// only takes away, whatever it holds.
+pub const ONE_TENANT_HEADER: &str = "mcp-one-tenant";
 
 /// Agents by their names, for many clones.
 type Agents = Arc<[Arc<str>]>;
@@ -36,19 +39,26 @@ pub struct Caller {
     pub principal: Arc<str>,
     /// Whose things are meant.
     pub tenant: Arc<str>,
+    /// Whether any other tenant might have been meant.
+    pub every_tenant: bool,
     /// The agents of the tenant that may be named, each once; `None` for every one.
     pub agents: Option<Agents>,
 }
 
 impl Caller {
-    /// A caller of this name who means this tenant, and may name each of its agents.
+    /// A caller of this name who means this tenant, the only one that it may touch, and may name each of its agents.
     pub fn new(principal: &str, tenant: &str) -> Self {
-        Self { principal: principal.into(), tenant: tenant.into(), agents: None }
+        Self { principal: principal.into(), tenant: tenant.into(), every_tenant: false, agents: None }
     }
 
     /// The one to whom everything belongs where there are no keys.
     pub fn owner() -> Self {
-        Self { principal: OWNER.clone(), tenant: DEFAULT_TENANT.clone(), agents: None }
+        Self { principal: OWNER.clone(), tenant: DEFAULT_TENANT.clone(), every_tenant: true, agents: None }
+    }
+
+    /// Whether each agent of every tenant may be named: what is told of all together is for such callers alone.
+    pub fn owns_all(&self) -> bool {
+        self.every_tenant && self.agents.is_none()
     }
 
     /// Whether this agent of the tenant may be named.
@@ -133,6 +143,7 @@ impl Access {
 
     /// Who makes a request with these headers. `local` tells whether it comes from this machine.
     pub(crate) fn admit(&self, headers: &HeaderMap, local: bool) -> Result<Caller, Refusal> {
+        let one_tenant = headers.contains_key(ONE_TENANT_HEADER);
         match self {
             Self::Keys(keys) => {
                 let keys = keys.load();
@@ -145,13 +156,15 @@ impl Access {
                         allowed: key.tenants.named.clone(),
                     })?,
                 };
+                let every_tenant = key.tenants.every && !one_tenant;
                 let agents = narrowed(key.agents.as_ref(), agents(headers)?);
-                Ok(Caller { principal: key.principal.clone(), tenant, agents })
+                Ok(Caller { principal: key.principal.clone(), tenant, every_tenant, agents })
             }
             Self::Anonymous(Anonymous::Loopback) if !local => Err(Refusal::Remote),
             Self::Anonymous(_) => {
                 let tenant = tenant(headers)?.map_or_else(|| DEFAULT_TENANT.clone(), Into::into);
-                Ok(Caller { principal: OWNER.clone(), tenant, agents: agents(headers)? })
+                let agents = agents(headers)?;
+                Ok(Caller { principal: OWNER.clone(), tenant, every_tenant: !one_tenant, agents })
             }
         }
     }
@@ -319,6 +332,10 @@ mod tests {
         access().admit(&headers(pairs), true)
     }
 
+    fn of_every_tenant(principal: &str, tenant: &str) -> Caller {
+        Caller { every_tenant: true, ..Caller::new(principal, tenant) }
+    }
+
     #[test]
     fn a_key_names_its_principal_and_its_tenants() {
         let (alice, root) = (format!("Bearer {ALICE}"), format!("bearer  {ROOT}"));
@@ -327,8 +344,9 @@ mod tests {
             admit(&[("authorization", &alice), ("mcp-tenant", "blue")]),
             Ok(Caller::new("alice", "blue"))
         );
-        assert_eq!(admit(&[("authorization", &root)]), Ok(Caller::new("root", "default")));
-        assert_eq!(admit(&[("authorization", &root), ("mcp-tenant", "any")]), Ok(Caller::new("root", "any")));
+        assert_eq!(admit(&[("authorization", &root)]), Ok(of_every_tenant("root", "default")));
+        let any = admit(&[("authorization", &root), ("mcp-tenant", "any")]);
+        assert_eq!(any, Ok(of_every_tenant("root", "any")));
         let other = admit(&[("authorization", &alice), ("mcp-tenant", "green")]).expect_err("not hers");
         assert!(
             other.to_string().contains("alice may not touch the tenant \"green\"; it may touch red, blue")
@@ -378,6 +396,24 @@ mod tests {
     }
 
     #[test]
+    fn everything_is_theirs_whose_key_has_no_bounds_and_headers_only_take_away() {
+        let (alice, root) = (format!("Bearer {ALICE}"), format!("Bearer {ROOT}"));
+        let (alice, root) = (("authorization", alice.as_str()), ("authorization", root.as_str()));
+        let owns_all = |pairs: &[(&'static str, &str)]| admit(pairs).map(|caller| caller.owns_all());
+        assert_eq!(owns_all(&[root]), Ok(true));
+        assert_eq!(owns_all(&[root, (TENANT_HEADER, "red")]), Ok(true), "it chooses, and may choose another");
+        assert_eq!(owns_all(&[alice]), Ok(false));
+        let narrower =
+            [(AGENTS_HEADER, "a"), (AGENTS_HEADER, ""), (ONE_TENANT_HEADER, "true"), (ONE_TENANT_HEADER, "")];
+        for header in narrower {
+            assert_eq!(owns_all(&[root, header]), Ok(false), "{header:?}");
+            let open = Access::Anonymous(Anonymous::Network);
+            let caller = open.admit(&headers(&[header]), false).expect("the owner");
+            assert!(Caller::owner().owns_all() && !caller.owns_all(), "{header:?}");
+        }
+    }
+
+    #[test]
     fn anything_but_one_known_key_is_turned_away() {
         for (value, refusal) in [
             ("", Refusal::NoKey),
@@ -400,7 +436,7 @@ mod tests {
         assert_eq!(own.admit(&HeaderMap::new(), true), Ok(Caller::owner()));
         assert_eq!(own.admit(&HeaderMap::new(), false), Err(Refusal::Remote));
         let trusted = Access::Anonymous(Anonymous::Network);
-        assert_eq!(trusted.admit(&headers(&[("mcp-tenant", "x")]), false), Ok(Caller::new("owner", "x")));
+        assert_eq!(trusted.admit(&headers(&[("mcp-tenant", "x")]), false), Ok(of_every_tenant("owner", "x")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod stalled;
 pub mod telemetry;
 mod trace;
 
-pub use callers::{AGENTS_HEADER, Caller, TENANT_HEADER};
+pub use callers::{AGENTS_HEADER, Caller, ONE_TENANT_HEADER, TENANT_HEADER};
 pub use client::{http_client, install_crypto};
 pub use dependencies::Dependencies;
 pub use dependency::Dependency;

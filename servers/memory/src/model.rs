@@ -490,8 +490,10 @@ pub struct Statistics {
     pub oldest_memory: Option<Moment>,
     /// When the newest memory was stored.
     pub newest_memory: Option<Moment>,
-    /// Bytes that the whole store takes on disk, everything in it together.
-    pub store_bytes: u64,
+    /// Bytes that the whole store takes on disk, everything in it together. Told to those who may touch every tenant and
+    /// every agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_bytes: Option<u64>,
 }
 
 impl Statistics {

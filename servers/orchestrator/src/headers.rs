@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use mcp_system_kit::{AGENTS_HEADER, Caller, TENANT_HEADER};
+use mcp_system_kit::{AGENTS_HEADER, Caller, ONE_TENANT_HEADER, TENANT_HEADER};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::{ClientRequest, JsonObject, ProtocolVersion};
 use serde_json::Value;
@@ -45,11 +45,16 @@ pub(crate) fn parameters(headers: &HeaderMap) -> Headers {
     parameters.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Says for whom a call is, and which agents it may name, which the server behind must know as well.
+/// Says for whom a call is, which agents it may name, and whether it may be for no other tenant: the server behind must know as
+/// well.
 pub(crate) fn for_caller(caller: &Caller) -> Headers {
     let mut headers = Headers::new();
     if let Ok(tenant) = HeaderValue::from_str(&caller.tenant) {
         headers.insert(HeaderName::from_static(TENANT_HEADER), tenant);
+    }
+    if !caller.every_tenant {
+        // The gateway's own key is for every one.
+        headers.insert(HeaderName::from_static(ONE_TENANT_HEADER), HeaderValue::from_static("true"));
     }
     if let Some(agents) = &caller.agents {
         // Without the header every agent would be meant; an empty one means none.
@@ -62,7 +67,7 @@ pub(crate) fn for_caller(caller: &Caller) -> Headers {
 
 /// Of these headers those that say for whom a call is.
 pub(crate) fn of_caller(headers: &Headers) -> Headers {
-    let names = [TENANT_HEADER, AGENTS_HEADER].map(HeaderName::from_static);
+    let names = [TENANT_HEADER, ONE_TENANT_HEADER, AGENTS_HEADER].map(HeaderName::from_static);
     names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
@@ -130,6 +135,10 @@ mod tests {
             names.map(|name| headers.get(&name).map(|value| value.to_str().expect("text").to_owned()))
         };
         assert_eq!(told(&every), [Some("red".to_owned()), None]);
+        let bound = HeaderName::from_static(ONE_TENANT_HEADER);
+        let is_bound = |caller: &Caller| of_caller(&for_caller(caller)).contains_key(&bound);
+        assert!(is_bound(&every), "the gateway's own key would be for every tenant");
+        assert!(!is_bound(&Caller { every_tenant: true, ..every.clone() }));
         let cases: [(&[&str], &str); 3] = [(&["a", "b c"], "a,b c"), (&[], ""), (&["\n"], "")];
         for (agents, expected) in cases {
             let agents = agents.iter().map(|agent| Arc::<str>::from(*agent)).collect();

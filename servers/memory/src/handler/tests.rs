@@ -424,6 +424,25 @@ async fn no_tool_lets_a_tenant_reach_what_is_anothers() {
 }
 
 #[tokio::test]
+async fn how_much_the_whole_store_takes_is_told_to_those_to_whom_all_belongs() {
+    let keys = "keys:\n- {principal: root, key: first-key-0123456789, tenants: [one, '*']}\n\
+                - {principal: one, key: second-key-0123456789, tenants: [one, two]}\n\
+                - {principal: a, key: third-key-0123456789, tenants: ['*'], agents: [a]}\n";
+    let three = ["first-key-0123456789", "second-key-0123456789", "third-key-0123456789"].map(Some);
+    let [root, one, a] = connect_with(three, Some(keys)).await;
+    root.call("store_memory", json!({"agent_id": "a", "content": "tea"})).await.expect("stored");
+    for (client, is_told) in [(&root, true), (&one, false), (&a, false), (&connect().await, true)] {
+        for arguments in [json!({}), json!({"agent_id": "a"})] {
+            let counted = client.call("get_memory_statistics", arguments).await.expect("counted");
+            assert_eq!(counted.get("store_bytes").is_some(), is_told, "{counted}");
+        }
+    }
+    let schema = root.tools["get_memory_statistics"].output_schema.as_ref().expect("an output schema");
+    let required = schema["required"].as_array().expect("a list");
+    assert!(required.contains(&json!("memories")) && !required.contains(&json!("store_bytes")));
+}
+
+#[tokio::test]
 async fn no_tool_lets_a_key_reach_agents_that_it_does_not_name() {
     let keys = "keys:\n- {principal: ada, key: first-key-0123456789, tenants: [one], agents: [a]}\n\
                 - {principal: bob, key: second-key-0123456789, tenants: [one], agents: [b, c]}\n\

@@ -72,7 +72,8 @@ impl<S: Store> MemoryHandler<S> {
     #[tool(
         title = "Get statistics of the memory",
         description = "Count what is stored, of one agent or of all: memories by type, conversations, \
-                       messages, sessions, the oldest and the newest memory, and the bytes on disk.",
+                       messages, sessions, the oldest and the newest memory; for those to whom all belongs, the \
+                       bytes on disk, too.",
         annotations(read_only_hint = true, open_world_hint = false)
     )]
     async fn get_memory_statistics(
@@ -85,13 +86,19 @@ impl<S: Store> MemoryHandler<S> {
             Some(agent_id) => Some(vec![scope_of(&caller, agent_id)?]),
             None => own_scopes(&caller),
         };
-        let Some(scopes) = scopes else {
-            return Ok(Json(self.store.statistics(&caller.tenant, None, now).await?));
-        };
         let mut together = Statistics::default();
-        for scope in scopes {
-            let one = self.store.statistics(&scope.tenant, Some(&scope.agent_id), now).await?;
-            together.count_in(one);
+        match scopes {
+            None => together = self.store.statistics(&caller.tenant, None, now).await?,
+            Some(scopes) => {
+                for scope in scopes {
+                    let one = self.store.statistics(&scope.tenant, Some(&scope.agent_id), now).await?;
+                    together.count_in(one);
+                }
+            }
+        }
+        if !caller.owns_all() {
+            // It tells how much others keep, and by its changes when they do.
+            together.store_bytes = None;
         }
         Ok(Json(together))
     }

@@ -469,7 +469,7 @@ impl Store for PostgresStore {
     ) -> Result<Statistics, StoreError> {
         reading!(self, connection => {
         let statistics = reads::statistics(connection, tenant, agent_id, now).await?;
-            Statistics { store_bytes: reads::bytes(connection).await?, ..statistics }
+            Statistics { store_bytes: Some(reads::bytes(connection).await?), ..statistics }
         })
     }
 

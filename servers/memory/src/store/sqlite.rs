@@ -323,7 +323,7 @@ impl Store for SqliteStore {
         now: Moment,
     ) -> Result<Statistics, StoreError> {
         let statistics = reads::statistics(&mut *self.reader().await?, tenant, agent_id, now).await?;
-        Ok(Statistics { store_bytes: self.bytes().await, ..statistics })
+        Ok(Statistics { store_bytes: Some(self.bytes().await), ..statistics })
     }
 
     async fn scopes(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>, StoreError> {

@@ -285,7 +285,7 @@ pub(super) async fn unembedded(
     Ok(unembedded.collect::<Result<_, sqlx::Error>>()?)
 }
 
-/// Counts; `store_bytes` stays 0, for it is no statement's business.
+/// Counts; `store_bytes` is left out, for it is no statement's business.
 pub(super) async fn statistics(
     connection: &mut SqliteConnection,
     tenant: &str,
@@ -329,7 +329,7 @@ pub(super) async fn statistics(
         active_sessions: rows::unsigned(&row, "active")?,
         oldest_memory: row.try_get::<Option<i64>, _>("oldest")?.map(Moment),
         newest_memory: row.try_get::<Option<i64>, _>("newest")?.map(Moment),
-        store_bytes: 0,
+        store_bytes: None,
     })
 }
 
