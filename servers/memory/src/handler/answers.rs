@@ -285,10 +285,14 @@ impl Message {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct MessageStored {
-    /// The new message's id.
+    /// The message's id: a new one, or that of the message that was there.
     message_id: String,
     session_id: String,
+    /// When the message was stored.
     created_at: Moment,
+    /// Whether this message was stored with the same idempotency_key before: nothing was stored now. Without a key each
+    /// call stores a message, for people do say the same again.
+    duplicate: bool,
     /// Whether this message began the session.
     session_created: bool,
     /// When the session ends if nothing more is said.
@@ -301,6 +305,7 @@ impl MessageStored {
             message_id: said.inserted.id,
             session_id: said.session.id,
             created_at: said.inserted.created_at,
+            duplicate: said.inserted.duplicate,
             session_created: said.begun,
             session_expires_at: said.session.expires_at,
         }

@@ -17,7 +17,8 @@ impl<S: Store> MemoryHandler<S> {
     #[tool(
         title = "Store a message of a conversation",
         description = "Add one message to a conversation. A session_id that is not known yet begins a new \
-                       session. Searches of the same agent_id find the message.",
+                       session. Searches of the same agent_id find the message. The same words may be said again: \
+                       only a call that is repeated with its idempotency_key is answered with duplicate true.",
         annotations(
             read_only_hint = false,
             destructive_hint = false,

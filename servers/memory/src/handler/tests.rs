@@ -292,6 +292,28 @@ async fn an_idempotency_key_makes_a_repeated_store_harmless() {
 }
 
 #[tokio::test]
+async fn a_message_may_be_said_again_but_a_repeated_call_stores_it_once() {
+    let client = connect().await;
+    let say = async |key: Option<&str>| {
+        let mut said = json!({"session_id": "s", "agent_id": "a", "role": "user", "message": "yes"});
+        if let Some(key) = key {
+            said["idempotency_key"] = key.into();
+        }
+        client.call("store_conversation", said).await.expect("stored")
+    };
+    let first = say(Some("k")).await;
+    assert_eq!((&first["duplicate"], &first["session_created"]), (&json!(false), &json!(true)));
+    let again = say(Some("k")).await;
+    assert_eq!((&again["duplicate"], &again["message_id"]), (&json!(true), &first["message_id"]));
+    assert_eq!((&again["created_at"], &again["session_created"]), (&first["created_at"], &json!(false)));
+    for key in [Some("l"), None, None] {
+        assert_eq!(say(key).await["duplicate"], false, "{key:?}");
+    }
+    let history = client.call("get_conversation_history", json!({"session_id": "s"})).await.expect("read");
+    assert_eq!(history["count"], 4);
+}
+
+#[tokio::test]
 async fn a_batch_tells_which_of_its_memories_cannot_be_stored() {
     let client = connect().await;
     let mut memories: Vec<Value> =
