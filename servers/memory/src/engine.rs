@@ -22,7 +22,7 @@ use crate::store::{Store, StoreError};
 use embed::Backlog;
 use lru::LruCache;
 use mcp_system_retrieval::{Analysis, Parts};
-pub use optimise::{Optimised, Rules};
+pub use optimise::{BrokenOff, Optimised, Rules};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 use shelf::Shelf;

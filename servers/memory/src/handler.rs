@@ -12,7 +12,7 @@ mod tests;
 mod upkeep;
 
 use crate::arguments::{Limits, Unusable};
-use crate::engine::Engine;
+use crate::engine::{BrokenOff, Engine};
 use crate::model::Scope;
 use crate::store::{Store, StoreError};
 use mcp_system_kit::Caller;
@@ -96,6 +96,11 @@ enum Failure {
     Uncertain(StoreError),
     #[error("{0}; a part of it may be done, the same call does the rest")]
     Partly(StoreError),
+    #[error(
+        "{error}; {away} were put away before: action undo with run_id {run_id:?} brings them back, the same call again \
+         does the rest"
+    )]
+    BrokenOff { error: StoreError, away: String, run_id: String },
     #[error("{0}; the call had no effect and can be made again")]
     Store(StoreError),
 }
@@ -106,6 +111,19 @@ impl Failure {
         match Self::from(error) {
             Self::Store(error) => Self::Partly(error),
             failure => failure,
+        }
+    }
+
+    /// The store failed at the optimisation `run_id`, or at looking what one would do.
+    fn broken_off(BrokenOff { done, error }: BrokenOff, run_id: Option<String>) -> Self {
+        let least = if matches!(error, StoreError::Uncertain(_)) { "at least " } else { "" };
+        match run_id {
+            Some(run_id) if done.archived > 0 || !least.is_empty() => {
+                tracing::error!(%error, run_id, archived = done.archived, "an optimisation broke off");
+                let away = format!("{least}{} of {} memories", done.archived, done.examined);
+                Self::BrokenOff { error, away, run_id }
+            }
+            _ => Self::from(error),
         }
     }
 

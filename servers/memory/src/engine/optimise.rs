@@ -46,6 +46,15 @@ pub struct Optimised {
     pub merges: Vec<(String, String)>,
 }
 
+/// An optimisation that did not come to its end.
+#[derive(Clone, Debug)]
+pub struct BrokenOff {
+    /// What it did until then.
+    pub done: Optimised,
+    /// Why.
+    pub error: StoreError,
+}
+
 /// What is to be done with a portion.
 #[derive(Debug, Default)]
 struct Plan {
@@ -62,8 +71,22 @@ impl<S: Store> Engine<S> {
         scope: &Scope,
         rules: Rules,
         run_id: Option<&str>,
-    ) -> Result<Optimised, StoreError> {
+    ) -> Result<Optimised, BrokenOff> {
         let mut done = Optimised::default();
+        match self.optimise_into(&mut done, scope, rules, run_id).await {
+            Ok(()) => Ok(done),
+            Err(error) => Err(BrokenOff { done, error }),
+        }
+    }
+
+    /// Does it, and counts what is done as it is done.
+    async fn optimise_into(
+        &self,
+        done: &mut Optimised,
+        scope: &Scope,
+        rules: Rules,
+        run_id: Option<&str>,
+    ) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
             // One at a time, until it is done, whoever still waits for it: portion and plan may take a hundred megabytes.
@@ -87,7 +110,7 @@ impl<S: Store> Engine<S> {
                 }
             }
             if complete {
-                return Ok(done);
+                return Ok(());
             }
         }
     }

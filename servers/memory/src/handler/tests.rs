@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 struct Client {
-    _directory: Arc<TempDir>,
+    directory: Arc<TempDir>,
     service: RunningService<rmcp::RoleClient, ()>,
     tools: BTreeMap<String, Tool>,
 }
@@ -51,7 +51,7 @@ async fn connect_with<const N: usize>(keys: [Option<&str>; N], keys_file: Option
         let service = ().serve(transport).await.expect("connects");
         let tools = service.list_all_tools().await.expect("lists");
         let tools = tools.into_iter().map(|tool| (tool.name.to_string(), tool)).collect();
-        clients.push(Client { _directory: directory.clone(), service, tools });
+        clients.push(Client { directory: directory.clone(), service, tools });
     }
     clients.try_into().unwrap_or_else(|_| panic!("one for each key"))
 }
@@ -392,6 +392,34 @@ async fn an_optimisation_is_previewed_done_undone_and_purged() {
     optimise("optimize").await;
     assert_eq!(optimise("purge").await["purged"], 1);
     assert_eq!(optimise("undo").await["restored"], 0);
+}
+
+#[tokio::test]
+async fn an_optimisation_that_breaks_off_tells_how_to_undo_it() {
+    let client = connect().await;
+    let dull = |number: usize| json!({"content": format!("dull fact {number}"), "importance": 0.1});
+    for numbers in [0..1000, 1000..1001] {
+        let batch = json!({"agent_id": "a", "memories": numbers.map(dull).collect::<Vec<_>>()});
+        client.call("store_memory_batch", batch).await.expect("stored");
+    }
+    // A thousand are put away at once.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(client.directory.path().join("memory.db"));
+    let mut store = sqlx::ConnectOptions::connect(&file).await.expect("opens");
+    let broken = "CREATE TRIGGER broken BEFORE UPDATE OF archived_at ON entries
+        WHEN NEW.content = 'dull fact 1000' BEGIN SELECT RAISE(ABORT, 'out of order'); END";
+    sqlx::query(broken).execute(&mut store).await.expect("made");
+    let optimise = json!({"agent_id": "a", "archive_after_days": 0});
+    let error = client.call("optimize_memory_storage", optimise.clone()).await.expect_err("broken");
+    assert!(error.contains("out of order"), "{error}");
+    assert!(error.contains("; 1000 of 1001 memories were put away before"), "{error}");
+    let run_id = error.split('"').nth(1).expect("a run_id");
+    let undo = json!({"agent_id": "a", "action": "undo", "run_id": run_id});
+    let undone = client.call("optimize_memory_storage", undo).await.expect("undone");
+    assert_eq!(undone["restored"], 1000);
+
+    sqlx::query("DROP TRIGGER broken").execute(&mut store).await.expect("mended");
+    let away = client.call("optimize_memory_storage", optimise).await.expect("done");
+    assert_eq!(away["aged_out"], 1001);
 }
 
 #[tokio::test]

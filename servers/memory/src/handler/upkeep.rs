@@ -164,8 +164,7 @@ impl<S: Store> MemoryHandler<S> {
     ) -> Result<(), Failure> {
         let run_id = (!preview).then(new_id);
         let done = self.engine.optimise(scope, rules, run_id.as_deref()).await;
-        let failed = |error| if preview { Failure::from(error) } else { Failure::partly(error) };
-        let done = done.map_err(failed)?;
+        let done = done.map_err(|broken| Failure::broken_off(broken, run_id.clone()))?;
         answer.examined = done.examined;
         answer.merged = done.merged;
         answer.aged_out = done.aged_out;
