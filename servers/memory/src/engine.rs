@@ -105,7 +105,7 @@ pub struct Engine<S> {
     searches: Cache<SearchKey, Arc<Page<Found>>>,
     memories: Cache<MemoryKey, Arc<Kept>>,
     neural: watch::Sender<Arc<Neural>>,
-    /// How often these were changed.
+    /// How often these were changed, or indexes got vectors of theirs that no change of the store tells of.
     models: AtomicU64,
     backlog: Backlog,
     /// Held by the optimisation that has a portion in memory.
@@ -174,8 +174,8 @@ impl<S: Store> Engine<S> {
         self.neural.borrow().clone()
     }
 
-    /// Has other models take part from now on. Indexes follow when they are next used; entries get vectors of the
-    /// new model in the background, and are found without them until then.
+    /// Has other models take part from now on. Entries get vectors of the new model in the background, and are found
+    /// without them until then; indexes stay, but for their vectors of the model before.
     pub fn take_models(&self, neural: Neural) {
         self.neural.send_replace(Arc::new(neural));
         // Afterwards: whoever sees the new number searches by the new models.
@@ -276,15 +276,17 @@ impl<S: Store> Engine<S> {
         Ok((version > 0).then(|| (slot(), version)))
     }
 
-    /// Brings the index of a scope to what the store was at this version, or to a later one.
+    /// Brings the index of a scope to what the store was at this version, or to a later one, and to the present model: it never
+    /// goes back to one of before, by which a search may have begun.
     async fn bring_up(
         &self,
         scope: &Scope,
         (slot, version): (&Slot, u64),
-        neural: &Neural,
+        in_use: Option<&Scope>,
     ) -> Result<(), StoreError> {
         let life = self.store.lives();
         let is_current = || {
+            let neural = self.neural();
             slot.read(|shelf| {
                 (shelf.life, shelf.version, shelf.model.as_deref()) == (life, version, neural.model())
             })
@@ -295,21 +297,23 @@ impl<S: Store> Engine<S> {
         {
             let _pulling = slot.pulling.lock().await;
             if !is_current() {
+                let neural = self.neural();
                 shelf::pull(&*self.store, scope, slot, neural.model()).await?;
             }
         }
-        self.make_room(scope);
+        self.make_room(in_use);
         Ok(())
     }
 
-    /// Lets go of the indexes of least recently used scopes until the rest fits; that of `scope` stays.
-    fn make_room(&self, scope: &Scope) {
+    /// Lets go of the indexes of least recently used scopes until the rest fits; that of a scope that is in use stays.
+    fn make_room(&self, in_use: Option<&Scope>) {
         // Freed after the list, which every search looks into, is let go of.
         let mut gone = Vec::new();
         let mut shelves = self.shelves();
         let mut bytes: usize = shelves.iter().map(|(_, slot)| slot.bytes()).sum();
         while bytes > self.index_bytes && shelves.len() > 1 {
-            if shelves.peek_lru().is_some_and(|(oldest, _)| oldest == scope) {
+            let oldest = shelves.peek_lru().map(|(oldest, _)| oldest);
+            if let Some(scope) = in_use.filter(|scope| oldest == Some(scope)) {
                 shelves.promote(scope);
             } else if let Some((_, slot)) = shelves.pop_lru() {
                 bytes = bytes.saturating_sub(slot.bytes());
@@ -329,7 +333,7 @@ impl<S: Store> Engine<S> {
             let load = async {
                 match self.slot(&scope).await? {
                     Some((slot, version)) if !self.too_large(&scope, &slot).await? => {
-                        self.bring_up(&scope, (&slot, version), &self.neural()).await
+                        self.bring_up(&scope, (&slot, version), Some(&scope)).await
                     }
                     _ => Ok(()),
                 }

@@ -145,6 +145,19 @@ impl<A> Index<A> {
         self.compact_if_worth_it();
     }
 
+    /// Gives an entry that is there another `dense` vector; see [`Self::insert`].
+    pub fn set_dense(&mut self, key: u64, dense: &[f32]) {
+        let Some(&slot) = self.slots.get(&key) else { return };
+        let count = self.keys.len();
+        let rows = self.dense.get_or_insert_with(|| blank_dense(dense, count));
+        rows.set(slot as usize, &quantised(dense));
+    }
+
+    /// Takes the `dense` vectors of all entries away: others, of another length even, may come.
+    pub fn forget_dense(&mut self) {
+        self.dense = None;
+    }
+
     /// Removes an entry; tells whether there was one.
     pub fn remove(&mut self, key: u64) -> bool {
         let Some(slot) = self.slots.remove(&key) else { return false };
@@ -211,10 +224,7 @@ impl<A> Index<A> {
 
     fn push_dense(&mut self, slot: u32, vector: Option<&[f32]>) {
         if let (None, Some(vector)) = (&self.dense, vector) {
-            // Of a neural vector no number tells more than another: half of them were measured to find less.
-            let mut rows = Rows::new(vector.len(), vector.len());
-            (0..slot).for_each(|_| rows.push(&[]));
-            self.dense = Some(rows);
+            self.dense = Some(blank_dense(vector, slot as usize));
         }
         if let Some(rows) = &mut self.dense {
             rows.push(&vector.map(quantised).unwrap_or_default());
@@ -266,6 +276,12 @@ impl<A> Index<A> {
         links.chain(self.slots.values_mut()).for_each(|slot| *slot = renumbered(*slot));
         self.having.retain(|_, having| *having > 0);
     }
+}
+
+/// So many entries without a vector, where this is the first.
+fn blank_dense(first: &[f32], count: usize) -> Rows {
+    // Of a neural vector no number tells more than another: half of them were measured to find less.
+    Rows::blank(first.len(), first.len(), count)
 }
 
 fn distinct(tokens: &[Token]) -> Vec<Token> {

@@ -51,6 +51,13 @@ impl Matrix {
         &self.parts[part].bytes()[row * self.width..(row + 1) * self.width]
     }
 
+    /// Puts another row in the place of one.
+    pub(crate) fn set(&mut self, row: usize, values: impl Iterator<Item = i8>) {
+        let (part, row) = (row / self.each as usize, row % self.each as usize);
+        let places = &mut self.parts[part].bytes_mut()[row * self.width..(row + 1) * self.width];
+        places.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    }
+
     /// All rows, those of one part after the other.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &[i8]> {
         self.parts.iter().map(Part::bytes)
@@ -100,6 +107,13 @@ impl Part {
         }
     }
 
+    fn bytes_mut(&mut self) -> &mut [i8] {
+        match self {
+            Self::Heap(heap) => heap,
+            Self::Huge(page) => page.bytes_mut(),
+        }
+    }
+
     /// Heap bytes, roughly.
     const fn heap_bytes(&self) -> usize {
         match self {
@@ -143,6 +157,10 @@ impl HugePage {
 
     fn bytes(&self) -> &[i8] {
         bytemuck::cast_slice(&self.map[self.begin..self.begin + self.length])
+    }
+
+    fn bytes_mut(&mut self) -> &mut [i8] {
+        bytemuck::cast_slice_mut(&mut self.map[self.begin..self.begin + self.length])
     }
 }
 

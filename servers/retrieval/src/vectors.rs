@@ -34,6 +34,13 @@ impl Rows {
         }
     }
 
+    /// So many rows of zeros.
+    pub(crate) fn blank(width: usize, head: usize, count: usize) -> Self {
+        let mut rows = Self::new(width, head);
+        (0..count).for_each(|_| rows.push(&[]));
+        rows
+    }
+
     /// No rows yet, of the same kind as these.
     pub(crate) const fn emptied(&self) -> Self {
         Self::new(self.width(), self.heads.width())
@@ -51,6 +58,15 @@ impl Rows {
         self.heads.push((0..self.heads.width()).map(number));
         self.tails.push((self.heads.width()..self.width()).map(number));
         self.inverse_norms.push(if fits { inverse_norm(vector) } else { 0.0 });
+    }
+
+    /// Puts a vector in the place of a row, as it would be added.
+    pub(crate) fn set(&mut self, row: usize, vector: &[i8]) {
+        let fits = vector.len() == self.width();
+        let number = |at: usize| if fits { vector[at].max(-i8::MAX) } else { 0 };
+        self.heads.set(row, (0..self.heads.width()).map(number));
+        self.tails.set(row, (self.heads.width()..self.width()).map(number));
+        self.inverse_norms[row] = if fits { inverse_norm(vector) } else { 0.0 };
     }
 
     pub(crate) fn get(&self, row: usize) -> Vec<i8> {
@@ -303,6 +319,27 @@ mod tests {
         assert_eq!(matrix.guesses(&Probe::new(&[1, 1, 1])), [0.0, 0.0]);
         assert!((cosine(0, &[2, 2]) - 1.0).abs() < 1e-6);
         assert!(cosine(1, &[2, 2]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_row_takes_the_place_of_another_and_no_other_changes() {
+        // Some in huge pages, where there are such, and some not.
+        const COUNT: usize = 6000;
+        let vector = |number: usize| -> Vec<i8> {
+            (0..512).map(|at| i8::try_from((number + at) % 100).expect("small")).collect()
+        };
+        let mut rows = Rows::blank(512, 512, COUNT);
+        let set = [0, 1, 4095, 4096, COUNT - 1];
+        for row in set {
+            assert!(rows.is_blank(row));
+            rows.set(row, &vector(row));
+        }
+        for row in 0..COUNT {
+            let expected = if set.contains(&row) { vector(row) } else { vec![0; 512] };
+            assert_eq!((rows.get(row), rows.is_blank(row)), (expected, !set.contains(&row)));
+        }
+        rows.set(1, &[1]);
+        assert!(rows.is_blank(1), "of another width");
     }
 
     #[test]

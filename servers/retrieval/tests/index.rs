@@ -96,6 +96,34 @@ fn a_neural_vector_finds_what_words_do_not() {
 }
 
 #[test]
+fn neural_vectors_are_taken_away_and_others_given_in_their_place() {
+    let mut index = Index::new();
+    for (key, text) in (0u32..).zip(["alpha", "beta", "gamma"]) {
+        let dense: Option<&[f32]> = if key < 2 { Some(&[1.0, 0.0]) } else { None };
+        index.insert(u64::from(key), None, &Analysis::of(text, None), dense, key);
+    }
+    let found = |index: &Index<u32>, vector: &[f32]| {
+        let mut query = Query::of("something else");
+        query.dense = Some(vector.to_vec());
+        index.search(&query, ALL, EVEN_HANDED)
+    };
+    assert!(found(&index, &[1.0, 0.0])[0].parts.dense > 0.0);
+    index.forget_dense();
+    assert!(found(&index, &[1.0, 0.0]).iter().all(|hit| hit.parts.dense <= 0.0));
+    // Of another length, for those that had one and for the one that had none.
+    let vectors: [[f32; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    for turned in [0, 1] {
+        for key in 0..3 {
+            index.set_dense(key as u64, &vectors[(key + turned) % 3]);
+        }
+        index.set_dense(9, &vectors[0]);
+        for key in 0..3 {
+            assert_eq!(found(&index, &vectors[(key + turned) % 3])[0].key, key as u64);
+        }
+    }
+}
+
+#[test]
 fn nothing_is_found_in_nothing_or_by_nothing() {
     assert!(keys(&index(&[]), "tea").is_empty());
     assert!(keys(&index(&["tea"]), " ?! ").is_empty());

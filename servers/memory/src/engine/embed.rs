@@ -4,14 +4,15 @@
 //! looked for now and then, by one replica at a time: vectors may cost money. A text that the model fails at keeps no other
 //! from its vector: texts that fail together are tried in halves, as long as the model does another text.
 
-use super::Engine;
+use super::{Engine, Slot, shelf};
 use crate::model::Scope;
 use crate::neural::Neural;
 use crate::store::{Store, StoreError, Unembedded, Vector};
-use futures::future::try_join_all;
+use futures::future::{join, try_join_all};
 use mcp_system_embedding::Error;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -138,7 +139,7 @@ impl<S: Store> Engine<S> {
             let neural = models.borrow_and_update().clone();
             tokio::select! {
                 changed = models.changed() => if changed.is_err() { return },
-                () = self.embed_by(&neural) => {}
+                ((), ()) = join(self.fill_indexes(&neural), self.embed_by(&neural)) => {}
             }
         }
     }
@@ -155,6 +156,45 @@ impl<S: Store> Engine<S> {
         if self.neural.borrow().model().is_some() {
             self.backlog.add(Work::After(0));
         }
+    }
+
+    /// Gives the indexes in memory the vectors of this model that the store holds from before.
+    async fn fill_indexes(&self, neural: &Neural) {
+        let Some(model) = neural.model() else { return };
+        let mut scopes: VecDeque<Scope> = self.shelves().iter().map(|(scope, _)| scope.clone()).collect();
+        let mut wait = FIRST_WAIT;
+        while let Some(scope) = scopes.pop_front() {
+            if let Err(error) = self.fill_index(&scope, model).await {
+                tracing::warn!(%error, model, "an index is without vectors that the store holds for now");
+                scopes.push_back(scope);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+        // Some may have been let go of before it was their turn: answers of before were made without these vectors, too.
+        self.models.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn fill_index(&self, scope: &Scope, model: &str) -> Result<(), StoreError> {
+        let Some(slot) = self.in_memory(scope) else { return Ok(()) };
+        {
+            // Whoever loads it by the model before is waited for; afterwards nobody does.
+            let _pulling = slot.pulling.lock().await;
+            let neural = self.neural();
+            slot.write(|shelf| shelf.turn_to(neural.model()));
+        }
+        if slot.read(|shelf| shelf.unfilled) {
+            shelf::fill(&*self.store, scope, &slot, model).await?;
+            // Answers of before were made without these.
+            self.models.fetch_add(1, Ordering::SeqCst);
+            self.make_room(None);
+        }
+        Ok(())
+    }
+
+    /// The place of an index that is in memory.
+    fn in_memory(&self, scope: &Scope) -> Option<Arc<Slot>> {
+        self.shelves().peek(scope).cloned()
     }
 
     /// Never ends: another model ends it.
@@ -268,6 +308,9 @@ impl<S: Store> Engine<S> {
             let last = last.cursor;
             let parts = entries.chunks(BATCH).map(|part| self.embed(part, neural, model));
             try_join_all(parts).await?.into_iter().for_each(|part| outcome.count(part));
+            if let Err(error) = self.keep_up(&entries).await {
+                tracing::warn!(%error, "indexes in memory take in vectors later");
+            }
             *cursor = last;
             if told.elapsed() > TELL {
                 tracing::info!(done = outcome.made, model, "giving vectors to the entries that have none");
@@ -278,6 +321,21 @@ impl<S: Store> Engine<S> {
             tracing::info!(done = outcome.made, left = outcome.left, model, "entries have vectors");
         }
         Ok(outcome)
+    }
+
+    /// Has indexes in memory take in the vectors of these entries. Left to the next search, they might be so many that it had
+    /// to load everything anew.
+    async fn keep_up(&self, entries: &[Unembedded]) -> Result<(), StoreError> {
+        let scopes: BTreeSet<&Scope> = entries.iter().map(|entry| &entry.scope).collect();
+        for scope in scopes {
+            let Some(slot) = self.in_memory(scope) else { continue };
+            if slot.read(|shelf| shelf.version > 0) {
+                let version = self.store.version(scope).await?;
+                // Nobody uses it now for that.
+                self.bring_up(scope, (&slot, version), None).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives vectors to a few entries. What the model refuses, or fails at, alone stays without.

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 #[derive(Default)]
@@ -29,9 +30,13 @@ struct Endpoint {
     immune: AtomicBool,
     /// Texts that began as a question does.
     queries: AtomicUsize,
+    /// It was given something that it does slowly, and when that is to be done.
+    slow: Notify,
+    done: Notify,
 }
 
-/// The subject of a text, whatever its words. "two" is a wider model; poison is refused, and venom makes it fail.
+/// The subject of a text, whatever its words. "two" is a wider model, "turned" one as wide that means something else by each
+/// number; poison is refused, and venom makes it fail.
 async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Value>) -> Response {
     if endpoint.dead.load(Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -46,6 +51,10 @@ async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Valu
     if texts.iter().any(|text| text.contains("venom")) && !endpoint.immune.load(Ordering::SeqCst) {
         return (StatusCode::INTERNAL_SERVER_ERROR, "failed").into_response();
     }
+    if texts.iter().any(|text| text.contains("slowly")) {
+        endpoint.slow.notify_one();
+        endpoint.done.notified().await;
+    }
     let about =
         |text: &str, words: &[&str]| f64::from(u8::from(words.iter().any(|word| text.contains(word))));
     let vector = |text: &str| {
@@ -53,6 +62,9 @@ async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Valu
             vec![about(text, &["tea", "beverage"]), about(text, &["bicycle", "two wheels"]), 0.01];
         if body["model"] == "two" {
             vector.push(0.02);
+        }
+        if body["model"] == "turned" {
+            vector.swap(0, 1);
         }
         vector
     };
@@ -106,11 +118,21 @@ impl Site {
         let directory = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(directory.path(), &Options::default()).await.expect("opens");
         let engine = Arc::new(Engine::new(Arc::new(store), capacity(1 << 30)));
-        let background = tokio::spawn({
-            let engine = engine.clone();
-            async move { engine.embed_entries().await }
-        });
-        Self { _directory: directory, engine, endpoint, url, background: background.abort_handle() }
+        let background = in_background(&engine);
+        Self { _directory: directory, engine, endpoint, url, background }
+    }
+
+    /// Has no entry get a vector from now on.
+    async fn rest(&self) {
+        self.background.abort();
+        while !self.background.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Has entries get vectors again.
+    fn work(&mut self) {
+        self.background = in_background(&self.engine);
     }
 
     fn take(&self, model: &str) {
@@ -139,10 +161,21 @@ impl Site {
         self.engine.store().keep_vectors(&scope("a"), "any", Vec::new()).await.expect("answers");
     }
 
+    /// Whether the model takes part in the best hit, and whether that answer was kept from before.
+    async fn cached(&self, query: &str) -> (bool, bool) {
+        let answer = self.engine.search_cached(&scope("a"), &search(query)).await.expect("answers");
+        (answer.0.items[0].parts.dense > 0.0, answer.1)
+    }
+
     async fn best(&self, query: &str) -> Found {
         let page = self.engine.search(&scope("a"), &search(query), Moment(0)).await.expect("searches");
         page.items.into_iter().next().expect("something is found")
     }
+}
+
+fn in_background(engine: &Arc<Engine<SqliteStore>>) -> AbortHandle {
+    let engine = engine.clone();
+    tokio::spawn(async move { engine.embed_entries().await }).abort_handle()
 }
 
 #[tokio::test]
@@ -174,6 +207,90 @@ async fn entries_get_vectors_in_the_background_and_those_of_another_model_when_i
     assert!(site.engine.neural().embedded() >= 399);
 }
 
+#[tokio::test]
+async fn an_index_stays_when_the_model_changes_and_gets_what_the_store_has_of_the_new_one() {
+    const BEVERAGE: &str = "a beverage";
+    let mut site = Site::new().await;
+    site.take("one");
+    site.store(1, "Ada likes green tea").await;
+    site.store(2, "Bob rides his bicycle to work").await;
+    site.embedded("one", 0).await;
+    let best = site.best(BEVERAGE).await;
+    assert!(best.parts.dense > 0.0, "{best:?}");
+    site.rest().await;
+    // Something that the store does not hold: an index that was loaded anew would not have it.
+    let (slot, version) = site.engine.slot(&scope("a")).await.expect("reads").expect("there");
+    slot.write(|shelf| {
+        let attributes = *shelf.index.get(best.kept.number).expect("there");
+        shelf.index.insert(u64::MAX, None, &analyse("", None), None, attributes);
+    });
+    let is_the_same = || slot.read(|shelf| shelf.index.get(u64::MAX).is_some());
+
+    site.engine.take_models(Neural::none());
+    assert!(site.best(BEVERAGE).await.parts.dense.abs() < f32::EPSILON && is_the_same());
+    site.take("one");
+    assert_eq!(site.cached(BEVERAGE).await, (false, false), "vectors are not there yet");
+    assert_eq!(site.cached(BEVERAGE).await, (false, true));
+    site.work();
+    let filled = async {
+        while !site.cached(BEVERAGE).await.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), filled).await.expect("they come, and old answers go");
+    assert!(is_the_same());
+    assert_eq!(site.engine.store().version(&scope("a")).await.expect("reads"), version, "nothing was made");
+
+    site.rest().await;
+    site.take("turned");
+    let best = site.best(BEVERAGE).await;
+    assert!(best.parts.dense.abs() < f32::EPSILON && is_the_same(), "{best:?}");
+    site.store(3, "The deployment is planned for Tuesday").await;
+    assert_eq!(site.best("planned deployments").await.kept.entry.id, "m3", "at once");
+    site.work();
+    site.embedded("turned", 0).await;
+    let best = site.best(BEVERAGE).await;
+    assert_eq!((&*best.kept.entry.id, best.parts.dense > 0.0, is_the_same()), ("m1", true, true));
+}
+
+#[tokio::test]
+async fn a_search_that_began_by_the_model_before_compares_nothing_with_the_new_one() {
+    let site = Site::new().await;
+    site.take("one");
+    site.store(1, "Ada likes green tea").await;
+    site.store(2, "Bob rides his bicycle to work").await;
+    site.embedded("one", 0).await;
+    let slow = tokio::spawn({
+        let engine = site.engine.clone();
+        async move { engine.search(&scope("a"), &search("a beverage, slowly"), Moment(0)).await }
+    });
+    site.endpoint.slow.notified().await;
+    site.take("turned");
+    site.embedded("turned", 0).await;
+    let best = site.best("a beverage").await;
+    assert_eq!((&*best.kept.entry.id, best.parts.dense > 0.0), ("m1", true));
+    site.endpoint.done.notify_one();
+    let page = slow.await.expect("ends").expect("searches");
+    assert!(page.items.iter().all(|found| found.parts.dense.abs() < f32::EPSILON), "{:?}", page.items);
+    assert!(site.best("a beverage").await.parts.dense > 0.0, "nor does it take the vectors away");
+}
+
+#[tokio::test]
+async fn an_index_in_memory_takes_in_vectors_while_nobody_searches() {
+    let site = Site::new().await;
+    site.store(1, "Ada likes green tea").await;
+    assert!(site.best("green tea").await.parts.dense.abs() < f32::EPSILON, "there is no model");
+    site.take("one");
+    site.embedded("one", 0).await;
+    let (slot, version) = site.engine.slot(&scope("a")).await.expect("reads").expect("there");
+    let followed = async {
+        while slot.read(|shelf| shelf.version) < version {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), followed).await.expect("it follows");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_replicas_one_gives_vectors_to_what_has_none() {
     const ENTRIES: usize = 700;
@@ -193,7 +310,7 @@ async fn of_several_replicas_one_gives_vectors_to_what_has_none() {
     let mut replicas = tokio::task::JoinSet::new();
     for engine in engines.clone() {
         engine.take_models(neural(&settings(&url, "one")));
-        replicas.spawn(async move { engine.embed_entries().await });
+        replicas.spawn(async move { Box::pin(engine.embed_entries()).await });
     }
     while !store.unembedded("one", 0, 1).await.expect("reads").is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -31,11 +31,14 @@ enum Place {
 }
 
 impl Place {
-    /// `None` where the index was let go of, since by now its scope counts as too large.
-    fn read<T>(&self, use_it: impl FnOnce(&Index<Attributes>) -> T) -> Option<T> {
+    /// Gives the index, and whether its vectors are those of this model. `None` where the index was let go of, since by now its
+    /// scope counts as too large.
+    fn read<T>(&self, model: Option<&str>, use_it: impl FnOnce(&Index<Attributes>, bool) -> T) -> Option<T> {
         match self {
-            Self::Index(slot) => slot.read(|shelf| (shelf.version > 0).then(|| use_it(&shelf.index))),
-            Self::Offered(index) => Some(use_it(index)),
+            Self::Index(slot) => slot.read(|shelf| {
+                (shelf.version > 0).then(|| use_it(&shelf.index, shelf.model.as_deref() == model))
+            }),
+            Self::Offered(index) => Some(use_it(index, true)),
         }
     }
 }
@@ -66,10 +69,15 @@ impl<S: Store> Engine<S> {
             let place = if let Some(index) = self.offered(scope, &slot, search, &query, &neural).await? {
                 Place::Offered(Box::new(index))
             } else {
-                self.bring_up(scope, (&slot, version), &neural).await?;
+                self.bring_up(scope, (&slot, version), Some(scope)).await?;
                 Place::Index(slot.clone())
             };
-            let hits = place.read(|index| {
+            let hits = place.read(neural.model(), |index, compares| {
+                // The models were changed since this search began: vectors of two of them say nothing about each other.
+                if !compares {
+                    query.dense = None;
+                    complete = false;
+                }
                 let accepts = |attributes: &Attributes| wanted.accepts(attributes);
                 let accept: Option<&dyn Fn(&Attributes) -> bool> = if picky { Some(&accepts) } else { None };
                 let hits = index.search(&query, accept, weigh);

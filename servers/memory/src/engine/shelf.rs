@@ -19,10 +19,21 @@ pub(crate) struct Shelf {
     pub(super) version: u64,
     /// The model whose vectors the entries have.
     pub(super) model: Option<String>,
+    /// Whether the store may hold vectors of this model that the entries are without: see [`fill`].
+    pub(super) unfilled: bool,
     pub(super) index: Index<Attributes>,
 }
 
 impl Shelf {
+    /// Turns to a model. Vectors of another are of no use with it; everything else is what a new index would hold.
+    pub(super) fn turn_to(&mut self, model: Option<&str>) {
+        if self.model.as_deref() != model {
+            self.index.forget_dense();
+            self.model = model.map(str::to_owned);
+            self.unfilled = self.version > 0;
+        }
+    }
+
     /// Heap bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
         self.index.bytes()
@@ -60,10 +71,12 @@ pub(super) async fn pull<S: Store>(
     slot: &Slot,
     model: Option<&str>,
 ) -> Result<(), StoreError> {
-    // Vectors of another model are of no use, nor is what another life of the store told: all is loaded anew.
+    // What another life of the store told is of no use: all is loaded anew. Of another model, only the vectors are not.
     let life = store.lives();
-    let is_of_use = |shelf: &Shelf| shelf.life == life && shelf.model.as_deref() == model;
-    let mut version = slot.read(|shelf| if is_of_use(shelf) { shelf.version } else { 0 });
+    if slot.read(|shelf| shelf.model.as_deref() != model) {
+        slot.write(|shelf| shelf.turn_to(model));
+    }
+    let mut version = slot.read(|shelf| if shelf.life == life { shelf.version } else { 0 });
     loop {
         if version == 0 {
             version = load(store, scope, slot, model).await?;
@@ -120,8 +133,42 @@ async fn load<S: Store>(
         // Other calls get their turn.
         tokio::task::yield_now().await;
     }
-    slot.write(|shelf| *shelf = Shelf { life, version, model: model.map(str::to_owned), index });
+    let model = model.map(str::to_owned);
+    slot.write(|shelf| *shelf = Shelf { life, version, model, unfilled: false, index });
     Ok(version)
+}
+
+/// Gives an index that turned to a model the vectors of it that the store held already, which no change tells of. Searches
+/// and changes go on meanwhile.
+pub(super) async fn fill<S: Store>(
+    store: &S,
+    scope: &Scope,
+    slot: &Slot,
+    model: &str,
+) -> Result<(), StoreError> {
+    let is_unfilled = |shelf: &Shelf| shelf.unfilled && shelf.model.as_deref() == Some(model);
+    let mut after = 0;
+    while slot.read(is_unfilled) {
+        let rows = store.load(scope, after, Some(model), PAGE).await?;
+        let complete = rows.len() < PAGE as usize;
+        after = rows.last().map_or(after, |row| row.number);
+        slot.write(|shelf| {
+            if !is_unfilled(shelf) {
+                return;
+            }
+            for Indexed { number, version, dense, .. } in rows {
+                // Of an entry at another version, the changes have told, or will.
+                let is_there = shelf.index.get(number).is_some_and(|entry| entry.version == version);
+                if let Some(dense) = dense.filter(|_| is_there) {
+                    shelf.index.set_dense(number, &dense);
+                }
+            }
+            shelf.unfilled = !complete;
+        });
+        // Other calls get their turn.
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// An index of a few rows.
