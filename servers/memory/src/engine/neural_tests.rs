@@ -460,3 +460,31 @@ async fn real_weights_find_what_shares_no_word_and_look_twice() {
     assert!(page.items.iter().filter(|found| found.judgement.is_some()).count() <= 3);
     assert!(page.items.is_sorted_by(|a, b| a.score >= b.score), "{:?}", page.items);
 }
+
+#[tokio::test]
+async fn all_that_are_worth_a_second_look_get_one_however_large_they_are() {
+    let site = Site::new().await;
+    let large = "x".repeat(90_000);
+    let entry = |number: i32, importance: f64, content: &str| {
+        draft(Entry { importance, ..memory(number.into(), content).entry }, None)
+    };
+    // The first fifty of these are more than an answer holds.
+    let mut drafts: Vec<Draft> = (1..=60)
+        .map(|number| {
+            let content = format!("The capital letter in line {number} of the poem {large}");
+            entry(number, 1.0 - f64::from(number) / 100.0, &content)
+        })
+        .collect();
+    drafts.push(entry(61, 0.001, "The capital of France is Paris."));
+    site.engine.store().insert(&scope("a"), drafts).await.expect("stored");
+    let path = weights::cross_encoder().expect("installs").to_str().expect("UTF-8").to_owned();
+    let rerank = Some(RerankSettings { path, candidates: 100 });
+    site.engine.take_models(neural(&EmbeddingSettings { rerank, ..Default::default() }));
+    // By what comes before the second look, the answer is the last of all.
+    let asked = Search { limit: 100, importance_weight: 1.0, ..search("What is the capital of France?") };
+    let page = site.engine.search(&scope("a"), &asked, Moment(0)).await.expect("searches");
+    let judged: Vec<(&str, Option<f32>)> =
+        page.items.iter().map(|found| (&*found.kept.entry.id, found.judgement)).collect();
+    assert!(page.truncated && judged.iter().all(|(_, judgement)| judgement.is_some()), "{judged:?}");
+    assert!(judged.iter().any(|(id, judgement)| *id == "m61" && *judgement > Some(0.5)), "{judged:?}");
+}

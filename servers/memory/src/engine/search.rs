@@ -2,12 +2,13 @@
 //! query's neural vector and a second look at the best where the settings name models for these.
 
 use super::shelf::{self, Attributes, mark};
-use super::{Engine, Found, Search, Slot};
+use super::{Engine, Found, READ_AT_ONCE, Search, Slot};
 use crate::model::{Filling, Filter, Kind, Page, Scope};
 use crate::moment::Moment;
 use crate::neural::Neural;
 use crate::store::{self, Store, StoreError};
 use mcp_system_retrieval::{Hit, Index, Query};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const OFFERED: u32 = 400;
 const REMEMBERED: Duration = Duration::from_mins(1);
 /// What the second look counts beside all that came before it, both taken over their best.
 const SECOND_LOOK: f32 = 0.5;
+/// Bytes of a text that are kept for the second look, whose models read the first two hundred words or so.
+const LOOKED_AT: usize = 16 << 10;
 
 /// Where a scope is searched.
 enum Place {
@@ -40,6 +43,23 @@ impl Place {
             }),
             Self::Offered(index) => Some(use_it(index, true)),
         }
+    }
+}
+
+/// What may be in the answer, before it is read.
+struct Candidate {
+    hit: Hit,
+    /// The version of its entry.
+    version: u64,
+    /// What the second look made of it, if it got one; the score with it.
+    judgement: Option<f32>,
+    score: f32,
+}
+
+impl Candidate {
+    /// Its number and version.
+    const fn place(&self) -> (u64, u64) {
+        (self.hit.key, self.version)
     }
 }
 
@@ -65,14 +85,14 @@ impl<S: Store> Engine<S> {
         let wanted = Wanted::of(&search.filter);
         let picky = search.filter != Filter::default();
         let weigh = |attributes: &Attributes| weight(attributes, search, now);
-        let hits: Vec<(u64, Hit)> = loop {
+        let mut candidates: Vec<Candidate> = loop {
             let place = if let Some(index) = self.offered(scope, &slot, search, &query, &neural).await? {
                 Place::Offered(Box::new(index))
             } else {
                 self.bring_up(scope, (&slot, version), Some(scope)).await?;
                 Place::Index(slot.clone())
             };
-            let hits = place.read(neural.model(), |index, compares| {
+            let candidates = place.read(neural.model(), |index, compares| {
                 // The models were changed since this search began: vectors of two of them say nothing about each other.
                 if !compares {
                     query.dense = None;
@@ -82,34 +102,73 @@ impl<S: Store> Engine<S> {
                 let accept: Option<&dyn Fn(&Attributes) -> bool> = if picky { Some(&accepts) } else { None };
                 let hits = index.search(&query, accept, weigh);
                 let version = |key| index.get(key).map_or(0, |attributes: &Attributes| attributes.version);
-                hits.into_iter().map(|hit| (version(hit.key), hit)).collect()
+                let candidate = |hit: Hit| Candidate {
+                    hit,
+                    version: version(hit.key),
+                    judgement: None,
+                    score: hit.score,
+                };
+                hits.into_iter().map(candidate).collect()
             });
             // Let go of under our eyes: then the store offers. Where it was not, there is nothing.
             let too_large = slot.size_judgement().is_some_and(|(_, too_large)| too_large);
-            if hits.is_some() || !too_large {
-                break hits.unwrap_or_default();
+            if candidates.is_some() || !too_large {
+                break candidates.unwrap_or_default();
             }
         };
-        let places: Vec<(u64, u64)> = hits.iter().map(|(version, hit)| (hit.key, *version)).collect();
+        complete &= self.look_again(scope, search, &neural, &mut candidates).await?;
+        candidates.truncate(search.limit as usize);
+        let places: Vec<(u64, u64)> = candidates.iter().map(Candidate::place).collect();
         let kept = self.entries(scope, &places).await?;
-        let mut found: Vec<Found> = hits
-            .into_iter()
-            .filter_map(|(_, hit)| {
-                // An entry that was deleted while we looked is not there; one that hashes alike is no match.
-                let kept = kept.get(&hit.key).filter(|kept| search.filter.accepts(&kept.entry))?;
-                Some(Found { kept: kept.clone(), score: hit.score, parts: hit.parts, judgement: None })
-            })
-            .collect();
-        complete &= look_again(&neural, &search.query, &mut found).await;
-        found.truncate(search.limit as usize);
         let mut page = Filling::new();
-        for found in found {
-            let bytes = found.kept.entry.weight();
-            if !page.take(found, bytes) {
+        for Candidate { hit, judgement, score, .. } in candidates {
+            // An entry that was deleted while we looked is not there; one that hashes alike is no match.
+            let kept = kept.get(&hit.key).filter(|kept| search.filter.accepts(&kept.entry));
+            let Some(kept) = kept.cloned() else { continue };
+            let bytes = kept.entry.weight();
+            if !page.take(Found { kept, score, parts: hit.parts, judgement }, bytes) {
                 break;
             }
         }
         Ok((page.into_page(), complete))
+    }
+
+    /// Has a model look at the best once more, where there is one; answers whether it did what it should. All of them are
+    /// judged, however large they are together: they are read in portions, of which only what the model reads is kept.
+    async fn look_again(
+        &self,
+        scope: &Scope,
+        search: &Search,
+        neural: &Neural,
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<bool, StoreError> {
+        let rest = candidates.split_off(neural.candidates().min(candidates.len()));
+        let mut texts = HashMap::with_capacity(candidates.len());
+        let places: Vec<(u64, u64)> = candidates.iter().map(Candidate::place).collect();
+        for places in places.chunks(READ_AT_ONCE) {
+            for kept in self.read(scope, places).await? {
+                if search.filter.accepts(&kept.entry) {
+                    let content = &kept.entry.content;
+                    let beginning = content[..content.floor_char_boundary(LOOKED_AT)].to_owned();
+                    texts.insert(kept.number, beginning);
+                }
+            }
+        }
+        candidates.retain(|candidate| texts.contains_key(&candidate.hit.key));
+        let texts = candidates.iter().filter_map(|candidate| texts.remove(&candidate.hit.key)).collect();
+        let judged = neural.judge(&search.query, texts).await;
+        let complete = judged.is_ok();
+        if let Ok(Some(judgements)) = judged {
+            let scores = candidates.iter().map(|candidate| candidate.score);
+            let most = scores.fold(f32::MIN_POSITIVE, f32::max);
+            for (candidate, judgement) in candidates.iter_mut().zip(judgements) {
+                candidate.judgement = Some(judgement);
+                candidate.score = (1.0 - SECOND_LOOK) * candidate.score + SECOND_LOOK * most * judgement;
+            }
+            candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        }
+        candidates.extend(rest);
+        Ok(complete)
     }
 
     /// An index of what the store offers, where that of the whole scope would not fit into memory and the store has
@@ -153,25 +212,6 @@ impl<S: Store> Engine<S> {
         let bytes = self.store.size(scope).await?.saturating_mul(BYTES_PER_ENTRY);
         Ok(bytes > self.index_bytes as u64)
     }
-}
-
-/// Has a model look at the best once more, where there is one; answers whether it did what it should.
-async fn look_again(neural: &Neural, query: &str, found: &mut [Found]) -> bool {
-    let count = neural.candidates().min(found.len());
-    let (best, _) = found.split_at_mut(count);
-    let most = best.iter().fold(f32::MIN_POSITIVE, |most, found| most.max(found.score));
-    let texts = best.iter().map(|found| found.kept.entry.content.clone()).collect();
-    let judgements = match neural.judge(query, texts).await {
-        Ok(Some(judgements)) => judgements,
-        Ok(None) => return true,
-        Err(_) => return false,
-    };
-    for (found, judgement) in best.iter_mut().zip(judgements) {
-        found.judgement = Some(judgement);
-        found.score = (1.0 - SECOND_LOOK) * found.score + SECOND_LOOK * most * judgement;
-    }
-    best.sort_by(|a, b| b.score.total_cmp(&a.score));
-    true
 }
 
 /// A filter as the index compares it.
