@@ -40,6 +40,6 @@ pub use dependency::Dependency;
 pub use followed::until_other;
 pub use load::Overrides;
 pub use metrics::Metrics;
-pub use reload::Reloaded;
+pub use reload::{Prepared, Reloaded};
 pub use server::Server;
 pub use signal::{end_on_signal, shutdown_signal};

@@ -4,24 +4,30 @@
 //! are now, [`Reloaded::subscribe`] tells of changes. The kit follows the file by its content and on SIGHUP. All
 //! settings that can be taken over are taken over at once, or, when anything is wrong, none: the old ones
 //! stay, and log, metrics and health say why. Which settings those are is declared in `mcp-system-config`
-//! (`x-mcp-reload`); a change to any other is reported as one that needs a restart.
+//! (`x-mcp-reload`); a change to any other is reported as one that needs a restart. Files that the settings name
+//! can be followed as parts of them ([`Reloaded::beside`]).
 
 mod follow;
 mod told;
 
+use crate::followed::Beside;
 use crate::load::{Overrides, parse};
 use anyhow::Context;
 pub(crate) use follow::follow;
 use mcp_system_config::{ServerConfig, Settings, take_over};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 pub(crate) use told::{Told, Verdict};
 
 type Take = dyn Fn(&str) -> anyhow::Result<Vec<String>> + Send + Sync;
 type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
-type Check<S> = dyn Fn(&ServerConfig<S>) -> anyhow::Result<()> + Send + Sync;
+type Prepare<S> = dyn Fn(&ServerConfig<S>) -> anyhow::Result<Prepared> + Send + Sync;
+type Tell<S> = dyn Fn(&ServerConfig<S>) -> String + Send + Sync;
+
+/// What puts in force something that was made for new settings.
+pub type Prepared = Box<dyn FnOnce() + Send>;
 
 /// The settings of a server, as they are now. Clones share them.
 pub struct Reloaded<S: Settings>(Arc<Inner<S>>);
@@ -34,7 +40,9 @@ struct Inner<S: Settings> {
     /// The same without the server's own.
     common: watch::Sender<Arc<Common>>,
     source: Option<Source>,
-    checks: Mutex<Vec<Box<Check<S>>>>,
+    preparations: Mutex<Vec<Box<Prepare<S>>>>,
+    /// Tells of the files that the settings name, and what it told when it was given.
+    beside: OnceLock<(Box<Tell<S>>, String)>,
 }
 
 /// Where settings come from.
@@ -51,8 +59,10 @@ pub(crate) struct SettingsFile {
     pub(crate) path: PathBuf,
     /// What it held when the server began.
     pub(crate) text: String,
+    /// What is told of the files that a text names, and was told of those of this one.
+    pub(crate) beside: Option<(Arc<Beside>, String)>,
     /// [`Reloaded::take`].
-    pub(crate) take: Box<Take>,
+    pub(crate) take: Arc<Take>,
 }
 
 impl<S: Settings> Clone for Reloaded<S> {
@@ -80,7 +90,8 @@ impl<S: Settings> Reloaded<S> {
             common: watch::Sender::new(Arc::new(common(&config))),
             current: watch::Sender::new(Arc::new(config)),
             source,
-            checks: Mutex::default(),
+            preparations: Mutex::default(),
+            beside: OnceLock::new(),
         }))
     }
 
@@ -115,7 +126,35 @@ impl<S: Settings> Reloaded<S> {
 
     /// Has new settings checked by this before they are taken over: for what only the server itself can tell.
     pub fn check(&self, check: impl Fn(&ServerConfig<S>) -> anyhow::Result<()> + Send + Sync + 'static) {
-        self.0.checks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(check));
+        self.prepare(move |config| {
+            check(config)?;
+            Ok(Box::new(|| {}))
+        });
+    }
+
+    /// Has this make what new settings need before they are taken over, which they are not if that fails. What it answers with is
+    /// called once nothing can fail any more, and puts it in force. It may block its thread for a while.
+    pub fn prepare(
+        &self,
+        prepare: impl Fn(&ServerConfig<S>) -> anyhow::Result<Prepared> + Send + Sync + 'static,
+    ) {
+        self.0.preparations.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(prepare));
+    }
+
+    /// Has files that the settings name count as parts of the settings' file: when `tell` tells something else of them, the
+    /// settings are taken over once more, or refused. It is asked each second, of settings that may not be in force, so it
+    /// should look at no more than lengths and times. To be called once, before these files are read, and before the server is made.
+    pub fn beside(&self, tell: impl Fn(&ServerConfig<S>) -> String + Send + Sync + 'static) {
+        let told = tell(&self.current());
+        let _ = self.0.beside.set((Box::new(tell), told));
+    }
+
+    /// What is told of the files that a text names; nothing where it is wrong.
+    fn tell(&self, text: &str) -> String {
+        let Some((tell, _)) = self.0.beside.get() else { return String::new() };
+        let Some(source) = &self.0.source else { return String::new() };
+        let wanted = parse(Some(text), &*source.environment, source.overrides);
+        wanted.map(|config| tell(&config)).unwrap_or_default()
     }
 
     /// Tells of changes to what all servers have.
@@ -127,8 +166,13 @@ impl<S: Settings> Reloaded<S> {
     pub(crate) fn file(&self) -> Option<SettingsFile> {
         let Source { file, text, .. } = self.0.source.as_ref()?;
         let settings = self.clone();
-        let take = Box::new(move |text: &str| settings.take(text));
-        Some(SettingsFile { path: file.clone(), text: text.clone(), take })
+        let take = Arc::new(move |text: &str| settings.take(text));
+        let beside = self.0.beside.get().map(|(_, told)| {
+            let settings = self.clone();
+            let tell: Arc<Beside> = Arc::new(move |text: &str| settings.tell(text));
+            (tell, told.clone())
+        });
+        Some(SettingsFile { path: file.clone(), text: text.clone(), beside, take })
     }
 
     /// Takes over what the file holds now, and tells which fields need a restart instead.
@@ -140,8 +184,12 @@ impl<S: Settings> Reloaded<S> {
         let wanted = parse(Some(text), &*source.environment, source.overrides)?;
         let current = self.current();
         let taken = take_over(&current, &wanted).context("the settings do not fit the present ones")?;
-        for check in self.0.checks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            check(&taken.config)?;
+        let mut prepared = Vec::new();
+        for prepare in self.0.preparations.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            prepared.push(prepare(&taken.config)?);
+        }
+        for put_in_force in prepared {
+            put_in_force();
         }
         if taken.config != *current {
             let common = common(&taken.config);
@@ -192,6 +240,28 @@ mod tests {
         assert_eq!(now.resilience.failure_threshold, 7, "the environment's");
         settings.take("{log: {level: debug}, listen: {maxBodyBytes: 9}}").expect("taken");
         assert!(!changes.has_changed().expect("open"), "nothing that matters is different");
+    }
+
+    #[test]
+    fn what_is_prepared_is_put_in_force_with_the_settings_or_not_at_all() {
+        let settings = loaded("{}");
+        let in_force = Arc::new(Mutex::new(Vec::new()));
+        let shared = in_force.clone();
+        settings.prepare(move |config| {
+            let (shared, level) = (shared.clone(), config.log.level);
+            Ok(Box::new(move || shared.lock().expect("whole").push(level)))
+        });
+        settings.check(|config| {
+            ensure!(config.settings.backends.is_empty(), "no backends");
+            Ok(())
+        });
+        let refused = "{log: {level: debug}, settings: {backends: [{name: a, url: b}]}}";
+        settings.take(refused).expect_err("refused");
+        assert!(in_force.lock().expect("whole").is_empty());
+        settings.take("{log: {level: debug}}").expect("taken");
+        // For the sake of a file that they name, the same settings once more.
+        settings.take("{log: {level: debug}}").expect("taken");
+        assert_eq!(*in_force.lock().expect("whole"), [LogLevel::Debug, LogLevel::Debug]);
     }
 
     #[test]

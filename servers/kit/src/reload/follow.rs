@@ -1,6 +1,6 @@
 //! Following the files of a server: once a second and on SIGHUP.
 
-use super::{SettingsFile, Told, Verdict};
+use super::{SettingsFile, Take, Told, Verdict};
 use crate::callers::{Access, Keyring};
 use crate::followed::{Followed, LOOK_EVERY};
 use std::path::Path;
@@ -18,7 +18,14 @@ pub(crate) async fn follow(
     mut keys: Option<Followed>,
     told: Told,
 ) {
-    let mut file = settings.map(|file| (Followed::read_before(&file.path, &file.text), file.take));
+    let mut file = settings.map(|SettingsFile { path, text, beside, take }| {
+        let file = Followed::read_before(&path, &text);
+        let file = match beside {
+            Some((beside, told)) => file.with(beside, &text, &told),
+            None => file,
+        };
+        (file, take)
+    });
     if file.is_none() && keys.is_none() {
         // SIGHUP keeps its own effect.
         return;
@@ -50,7 +57,7 @@ pub(crate) async fn follow(
         if let Some((file, take)) = &mut file
             && let Some(read) = file.change().await
         {
-            told.tell(SETTINGS, settings_verdict(take, file.path(), read));
+            told.tell(SETTINGS, settings_verdict(take.clone(), file.path(), read).await);
         }
         if let Some(keys) = &mut keys
             && let Some(read) = keys.change().await
@@ -60,15 +67,16 @@ pub(crate) async fn follow(
     }
 }
 
-fn settings_verdict(
-    take: &dyn Fn(&str) -> anyhow::Result<Vec<String>>,
-    path: &Path,
-    read: Result<String, String>,
-) -> Verdict {
-    match read.map(|text| take(&text)) {
-        Ok(Ok(needs_restart)) => Verdict::Applied { needs_restart },
-        Ok(Err(error)) => Verdict::Rejected(format!("{}: {error:#}", path.display())),
-        Err(error) => Verdict::Rejected(error),
+async fn settings_verdict(take: Arc<Take>, path: &Path, read: Result<String, String>) -> Verdict {
+    let text = match read {
+        Ok(text) => text,
+        Err(error) => return Verdict::Rejected(error),
+    };
+    // What they need may take a while to be made, in which this thread has calls to answer.
+    let taken = tokio::task::spawn_blocking(move || take(&text)).await;
+    match taken.unwrap_or_else(|error| Err(error.into())) {
+        Ok(needs_restart) => Verdict::Applied { needs_restart },
+        Err(error) => Verdict::Rejected(format!("{}: {error:#}", path.display())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings that change while a server runs.
 
 use super::{Running, start_on};
+use anyhow::ensure;
 use mcp_system_config::ToolsSettings;
 use mcp_system_kit::breaker::State;
 use mcp_system_kit::guarded::{Guarded, Verdict};
@@ -8,7 +9,7 @@ use mcp_system_kit::{Overrides, Reloaded};
 use reqwest::StatusCode;
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const FIRST: &str = "{listen: {port: 1}, shutdown: {drainSeconds: 0, graceSeconds: 1}}";
@@ -75,6 +76,42 @@ async fn a_changed_file_is_taken_over_or_refused_as_a_whole() {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
     assert!(metrics.contains("config_last_reload_success_timestamp_seconds{file=\"settings\"} 1"));
+}
+
+#[tokio::test]
+async fn a_file_that_the_settings_name_is_taken_over_or_refused_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, named) = (folder.path().join("config.yaml"), folder.path().join("named"));
+    std::fs::write(&file, FIRST).expect("written");
+    std::fs::write(&named, "good").expect("written");
+    let settings =
+        Reloaded::<ToolsSettings>::load(Some(&file), |_| None, Overrides::default()).expect("loads");
+    let path = named.clone();
+    let content = move || std::fs::read_to_string(&path).unwrap_or_default();
+    let in_force = Arc::new(Mutex::new(content()));
+    let tell = content.clone();
+    settings.beside(move |_| tell());
+    let shared = in_force.clone();
+    settings.prepare(move |_| {
+        let (content, in_force) = (content(), shared.clone());
+        ensure!(content != "bad", "what the settings name is bad");
+        Ok(Box::new(move || *in_force.lock().expect("whole") = content))
+    });
+    let server = start_on("127.0.0.1", settings, |server| server).await;
+    server.until("healthy").await;
+    std::fs::write(&named, "bad").expect("written");
+    let report = until_configuration(&server, "rejected").await;
+    let message = report["configuration"]["settings"]["message"].as_str().expect("told");
+    assert!(message.contains("what the settings name is bad"), "{message}");
+    assert_eq!(*in_force.lock().expect("whole"), "good");
+    std::fs::write(&named, "better").expect("written");
+    until_configuration(&server, "current").await;
+    assert_eq!(*in_force.lock().expect("whole"), "better");
+    let metrics = server.metrics().await;
+    for outcome in ["rejected", "applied"] {
+        let line = format!("mcp_tools_config_reloads_total{{file=\"settings\",outcome=\"{outcome}\"}} 1");
+        assert!(metrics.contains(&line), "{line} is missing in\n{metrics}");
+    }
 }
 
 #[tokio::test]
