@@ -98,9 +98,18 @@ impl Single {
 
     /// What it answers when it is asked for its health, headers and all.
     pub fn health(&self) -> Result<String> {
+        self.get("/health")
+    }
+
+    /// What it measures, with headers.
+    pub fn metrics(&self) -> Result<String> {
+        self.get("/metrics")
+    }
+
+    fn get(&self, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mcp_system_tests::single::Single;
 use mcp_system_tests::weights;
 use mcp_system_tests::wire::{Client, Place};
@@ -48,6 +48,30 @@ fn taken_over() -> Result<()> {
     ensure!(dense(&mut client)?.1, "the best was not looked at once more");
     ensure!(server.health()?.contains("\"models\""), "health does not tell of models");
 
+    // Other weights in the same place, first none and then some: who made them, as ONNX writes it, makes the file another.
+    let put = |content: &[u8]| -> Result<()> {
+        let new = server.data().join("new");
+        std::fs::write(&new, content)?;
+        std::fs::rename(new, &encoder)?;
+        Ok(())
+    };
+    let mut other = std::fs::read(&encoder)?;
+    other.extend([0x12, 1, b'x']);
+    put(b"no weights")?;
+    until_health(&server, "encoder.onnx cannot be used", true)?;
+    ensure!(dense(&mut client)?.0 > 0.0, "the weights of before do not work any more");
+    // Other weights are told from these by how many texts got vectors since they were taken over.
+    let brief = client
+        .call("store_memory", &json!({"agent_id": "a", "content": "It will be gone soon."}))?
+        .result()?;
+    until_embedded(&server, 4)?;
+    let id = &brief["structuredContent"]["memory_id"];
+    client.call("delete_memory", &json!({"agent_id": "a", "memory_id": id}))?.result()?;
+    put(&other)?;
+    until_health(&server, "encoder.onnx cannot be used", false)?;
+    until_embedded(&server, 3)?;
+    ensure!(dense(&mut client)?.0 > 0.0, "the other weights take no part");
+
     // For other settings, weights that are in use are not needed again.
     std::fs::remove_file(&encoder)?;
     let start = Instant::now();
@@ -63,15 +87,29 @@ fn taken_over() -> Result<()> {
     }
 
     server.configure("settings: {embeddings: {onnx: {path: /no/such/weights.onnx}}}")?;
-    let start = Instant::now();
-    while !server.health()?.contains("/no/such/weights.onnx") {
-        if start.elapsed() > PATIENCE {
-            bail!("health does not tell why settings were refused: {}", server.health()?);
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    until_health(&server, "/no/such/weights.onnx", true)?;
     ensure!(dense(&mut client)?.0 > 0.0, "the models of before do not work any more");
     same("the process", &server.pid()?, &process)
+}
+
+/// Waits until health tells this, or tells it no more.
+fn until_health(server: &Single, told: &str, wanted: bool) -> Result<()> {
+    let start = Instant::now();
+    while server.health()?.contains(told) != wanted {
+        ensure!(start.elapsed() < PATIENCE, "{told:?} should be told: {wanted}, but: {}", server.health()?);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// Waits until so many texts have vectors of the present model.
+fn until_embedded(server: &Single, wanted: usize) -> Result<()> {
+    let start = Instant::now();
+    while !server.metrics()?.contains(&format!("mcp_memory_embedded {wanted}\n")) {
+        ensure!(start.elapsed() < PATIENCE, "{wanted} texts should have vectors: {}", server.metrics()?);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
 }
 
 /// What the neural model adds to the best hit's score, and whether that got a second look. A fresh query each time

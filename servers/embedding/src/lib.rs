@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod onnx;
 mod reranker;
+mod weights;
 
 pub use batches::Batches;
 pub use endpoint::Endpoint;
@@ -22,6 +23,7 @@ use mcp_system_kit::guarded::Guarded;
 pub use onnx::Onnx;
 pub use reranker::Reranker;
 use std::sync::Arc;
+pub use weights::stamps;
 
 /// A way to make vectors.
 #[derive(Debug)]
@@ -76,6 +78,14 @@ impl Embedder {
         match self {
             Self::Endpoint(endpoint) => endpoint.model(),
             Self::Onnx(onnx) => onnx.model(),
+        }
+    }
+
+    /// Whether it is what its settings would make now: files of weights hold what was read of them, or are gone.
+    pub fn is_current(&self) -> bool {
+        match self {
+            Self::Endpoint(_) => true,
+            Self::Onnx(onnx) => onnx.is_current(),
         }
     }
 

@@ -2,11 +2,11 @@
 //! out, of length one.
 
 use crate::Error;
+use crate::weights::Weights;
 use mcp_system_config::OnnxEmbeddings;
 use mcp_system_retrieval::token_ids;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::NdTensor;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,12 +32,16 @@ impl Onnx {
     /// Names the file, and what cannot be used about it.
     pub fn load(settings: &OnnxEmbeddings) -> Result<Self, Error> {
         let network = Network::load(Path::new(&settings.path))?;
-        let model = format!("onnx:{}", network.digest);
+        let model = format!("onnx:{}", network.weights.digest());
         Ok(Self { network: Arc::new(network), model })
     }
 
     pub(crate) fn model(&self) -> &str {
         &self.model
+    }
+
+    pub(crate) fn is_current(&self) -> bool {
+        self.network.weights.are_current()
     }
 
     pub(crate) async fn embed(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, Error> {
@@ -95,13 +99,13 @@ pub(crate) struct Network {
     inputs: Vec<(NodeId, Input)>,
     output: NodeId,
     pool: Arc<ThreadPool>,
-    /// Tells these weights from others.
-    pub(crate) digest: String,
+    /// Where it comes from.
+    pub(crate) weights: Weights,
 }
 
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Network").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Network").field("weights", &self.weights).finish_non_exhaustive()
     }
 }
 
@@ -123,11 +127,7 @@ impl Network {
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let unusable =
             |what: String| Error::Setting(format!("the weights {} cannot be used: {what}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-        let digest = Sha256::digest(&bytes)
-            .iter()
-            .take(8)
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let (weights, bytes) = Weights::read(path).map_err(|error| unusable(error.to_string()))?;
         let model = ModelOptions::with_all_ops()
             .load(bytes)
             .map_err(|error| unusable(format!("no ONNX model: {error}")))?;
@@ -149,7 +149,7 @@ impl Network {
         }
         let output = *model.output_ids().first().ok_or_else(|| unusable("it has no output".into()))?;
         // One thread: requests are what is done side by side here.
-        Ok(Self { model, inputs, output, pool: Arc::new(ThreadPool::with_num_threads(1)), digest })
+        Ok(Self { model, inputs, output, pool: Arc::new(ThreadPool::with_num_threads(1)), weights })
     }
 
     /// Runs all sequences, those of like length together, and reads each one's result out of the output.

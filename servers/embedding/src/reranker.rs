@@ -24,6 +24,11 @@ impl Reranker {
         Ok(Self { network, candidates: settings.candidates as usize })
     }
 
+    /// Whether the file holds what was read of it, or is gone.
+    pub fn is_current(&self) -> bool {
+        self.network.weights.are_current()
+    }
+
     /// How many of the best are worth looking at.
     pub const fn candidates(&self) -> usize {
         self.candidates

@@ -202,16 +202,10 @@ async fn run<S: Store>(
     let store = Arc::new(store);
     let config = settings.current();
     let engine = Arc::new(Engine::new(store.clone(), capacity(&config.settings)));
-    engine.take_models(models(&config, Some(&metrics))?);
-    settings.check({
-        let engine = Arc::downgrade(&engine);
-        move |config: &ServerConfig<MemorySettings>| match engine.upgrade() {
-            // Weights that are in use are not read again, and need not be there any more, for the sake of other settings.
-            Some(engine) if *engine.neural().settings() == config.settings.embeddings => Ok(()),
-            _ => models(config, None).map(drop),
-        }
-    });
+    settings.beside(|config| mcp_system_embedding::stamps(&config.settings.embeddings));
+    engine.take_models(models(&config, &metrics)?);
     show(&dependencies, &engine);
+    prepare_models(&settings, &engine, &dependencies, &metrics);
     let mut background = vec![
         tokio::spawn({
             let engine = engine.clone();
@@ -221,7 +215,7 @@ async fn run<S: Store>(
             let engine = engine.clone();
             async move { engine.warm().await }
         }),
-        tokio::spawn(follow(settings.clone(), engine.clone(), dependencies.clone(), metrics.clone())),
+        tokio::spawn(follow(settings.clone(), engine.clone())),
     ];
     background.extend(
         intake.map(|listener| tokio::spawn(intake::serve(listener, engine.clone(), intake::SILENCE))),
@@ -248,17 +242,36 @@ fn capacity(settings: &MemorySettings) -> Capacity {
 }
 
 /// The models that the settings name, loaded.
-fn models(config: &ServerConfig<MemorySettings>, metrics: Option<&Metrics>) -> anyhow::Result<Neural> {
-    Ok(Neural::of(&config.settings.embeddings, &config.resilience, &variable, metrics)?)
+fn models(config: &ServerConfig<MemorySettings>, metrics: &Metrics) -> anyhow::Result<Neural> {
+    Ok(Neural::of(&config.settings.embeddings, &config.resilience, &variable, Some(metrics))?)
 }
 
-/// Takes over new bounds and limits, and other models, whenever the settings change.
-async fn follow<S: Store>(
-    settings: Reloaded<MemorySettings>,
-    engine: Arc<Engine<S>>,
-    dependencies: Dependencies,
-    metrics: Metrics,
+/// Has settings be taken over together with the models that they name, when these are others: by the settings, or since a file of
+/// weights holds others.
+fn prepare_models<S: Store>(
+    settings: &Reloaded<MemorySettings>,
+    engine: &Arc<Engine<S>>,
+    dependencies: &Dependencies,
+    metrics: &Metrics,
 ) {
+    let (engine, dependencies, metrics) = (engine.clone(), dependencies.clone(), metrics.clone());
+    settings.prepare(move |config| {
+        // Weights that are in use are not read again, and need not be there any more, for the sake of other settings.
+        if engine.neural().are_of(&config.settings.embeddings) {
+            return Ok(Box::new(|| {}));
+        }
+        let models = models(config, &metrics)?;
+        let (engine, dependencies) = (engine.clone(), dependencies.clone());
+        Ok(Box::new(move || {
+            tracing::info!(model = models.model(), "taking over other neural models");
+            engine.take_models(models);
+            show_models(&dependencies, &engine);
+        }))
+    });
+}
+
+/// Takes over new bounds and limits whenever the settings change.
+async fn follow<S: Store>(settings: Reloaded<MemorySettings>, engine: Arc<Engine<S>>) {
     let mut changes = settings.subscribe();
     while changes.changed().await.is_ok() {
         let config = changes.borrow_and_update().clone();
@@ -266,19 +279,6 @@ async fn follow<S: Store>(
         engine.resize(capacity.searches, capacity.memories);
         engine.store().take_resilience(&config.resilience);
         engine.neural().take_resilience(&config.resilience);
-        if *engine.neural().settings() != config.settings.embeddings {
-            // Reading weights takes a part of a second, in which this thread has calls to answer.
-            let metrics = metrics.clone();
-            let loading = tokio::task::spawn_blocking(move || models(&config, Some(&metrics)));
-            match loading.await.unwrap_or_else(|error| Err(error.into())) {
-                Ok(models) => {
-                    engine.take_models(models);
-                    show_models(&dependencies, &engine);
-                }
-                // They were checked a moment ago: the file changed in between.
-                Err(error) => tracing::error!("the present models stay: {error:#}"),
-            }
-        }
     }
 }
 

@@ -39,7 +39,7 @@ impl Neural {
         Self::with(EmbeddingSettings::default(), None, None)
     }
 
-    /// The models that the settings name, loaded. `environment` is asked for an endpoint's key. An endpoint's calls are
+    /// The models that the settings name, loaded, which takes a part of a second and its thread. `environment` is asked for an endpoint's key. An endpoint's calls are
     /// shown in `metrics`, if given. Needs a tokio runtime.
     ///
     /// # Errors
@@ -51,11 +51,12 @@ impl Neural {
         metrics: Option<&Metrics>,
     ) -> Result<Self, Error> {
         let embedder = Embedder::of(settings, resilience, environment)?;
+        let reranker = settings.rerank.as_ref().map(Reranker::load).transpose()?;
+        // Now that nothing can fail any more: until then those that are in force are shown.
         let embedder = embedder.map(|embedder| match metrics {
             Some(metrics) => embedder.measured(resilience, metrics),
             None => embedder,
         });
-        let reranker = settings.rerank.as_ref().map(Reranker::load).transpose()?;
         Ok(Self::with(settings.clone(), embedder.map(Batches::start), reranker))
     }
 
@@ -78,9 +79,11 @@ impl Neural {
         Self { patience: Duration::from_mins(2), ..self }
     }
 
-    /// The settings that these are the models of.
-    pub const fn settings(&self) -> &EmbeddingSettings {
-        &self.settings
+    /// Whether these are what such settings make of weights as their files hold them now.
+    pub(crate) fn are_of(&self, settings: &EmbeddingSettings) -> bool {
+        self.settings == *settings
+            && self.batches.as_ref().is_none_or(|batches| batches.embedder().is_current())
+            && self.reranker.as_ref().is_none_or(Reranker::is_current)
     }
 
     /// Whether there are none.

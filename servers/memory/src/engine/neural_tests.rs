@@ -462,6 +462,33 @@ async fn real_weights_find_what_shares_no_word_and_look_twice() {
 }
 
 #[tokio::test]
+async fn other_weights_in_the_place_of_the_first_are_another_model() {
+    let site = Site::new().await;
+    site.store(1, "Ada likes green tea").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    let mut content = std::fs::read(weights::sentence_encoder().expect("installs")).expect("reads");
+    std::fs::write(&path, &content).expect("written");
+    let onnx = OnnxEmbeddings { path: path.to_str().expect("UTF-8").to_owned() };
+    let settings = EmbeddingSettings { onnx: Some(onnx), ..Default::default() };
+    site.engine.take_models(neural(&settings));
+    let before = site.engine.neural();
+    let model = before.model().expect("a model");
+    site.embedded(model, 0).await;
+    assert!(before.are_of(&settings));
+    // Who made them, as ONNX writes it: the file is another, what it computes is not.
+    content.extend([0x12, 1, b'x']);
+    std::fs::write(&path, &content).expect("written");
+    assert!(!before.are_of(&settings));
+    site.engine.take_models(neural(&settings));
+    let now = site.engine.neural();
+    assert!(now.are_of(&settings) && now.model() != Some(model), "{:?}", now.model());
+    site.embedded(now.model().expect("a model"), 0).await;
+    assert_eq!(site.engine.store().unembedded(model, 0, 9).await.expect("reads").len(), 1);
+    assert!(site.best("a beverage").await.parts.dense > 0.0);
+}
+
+#[tokio::test]
 async fn all_that_are_worth_a_second_look_get_one_however_large_they_are() {
     let site = Site::new().await;
     let large = "x".repeat(90_000);
