@@ -206,6 +206,16 @@ fn as_many_are_found_as_are_wanted_though_one_fits_far_better() {
 }
 
 #[test]
+fn what_fits_far_less_comes_first_where_its_weight_is_far_greater() {
+    let old = ["the quarterly payroll audit of the osaka office"; 150];
+    let index = index(&[&old[..], &["my brother caught a fish at a lake near osaka"]].concat());
+    let mut query = Query::of(old[0]);
+    query.least_weight = 0.0;
+    let hits = index.search(&query, ALL, |key| if *key < 150 { 0.001 } else { 1.0 });
+    assert_eq!(hits[0].key, 150);
+}
+
+#[test]
 fn the_best_of_many_are_found_though_most_are_only_guessed() {
     let index = many(4000);
     let (mut same, mut all) = (0, 0);

@@ -80,6 +80,7 @@ impl<S: Store> Engine<S> {
         let dense = dense.unwrap_or_default();
         let mut query = Query::of(&search.query);
         query.limit = (search.limit as usize).max(neural.candidates());
+        query.least_weight = least_weight(search);
         query.dense = dense.as_deref().map(<[f32]>::to_vec);
 
         let wanted = Wanted::of(&search.filter);
@@ -245,6 +246,13 @@ impl Wanted {
             && attributes.importance >= self.min_importance
             && (self.since..self.until).contains(&attributes.created_at)
     }
+}
+
+/// What [`weight`] is for what is as old and as unimportant as can be.
+fn least_weight(search: &Search) -> f32 {
+    #[allow(clippy::cast_possible_truncation, reason = "a factor from 0 to 1")]
+    let weight = ((1.0 - search.recency_weight) * (1.0 - search.importance_weight)).max(0.0) as f32;
+    weight
 }
 
 /// The factor that recency and importance make, at most 1.

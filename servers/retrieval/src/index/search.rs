@@ -17,11 +17,12 @@ use std::ops::Range;
 
 /// Entries that get the close look.
 const CLOSE: usize = 200;
-/// By words and vectors alone, those that fit less than this beside the best are not worth it: with LoCoMo's questions, whose
-/// answers are hard to tell, hardly any hit is lost; most queries need half as many close looks.
-const WORTH: f32 = 0.42;
+/// By words and vectors alone, those that fit less than this beside the best, times the least weight, are not worth it. With the
+/// memory's own weights that makes 0.42: of the hits of LoCoMo's questions, whose answers are hard to tell, hardly one is
+/// lost, and queries with one clear answer need half as many close looks.
+const WORTH: f32 = 0.45;
 /// The same for guesses, which are a little wrong.
-const WORTH_GUESSED: f32 = 0.4;
+const WORTH_GUESSED: f32 = 0.43;
 /// For each hit that is wanted, entries that are worth it in any case.
 const FEWEST: usize = 2;
 /// For each that gets the close look, entries that are compared as they are: so many make up for what guesses get wrong.
@@ -37,6 +38,9 @@ pub struct Query {
     analysis: Analysis,
     /// The most hits. Default 10.
     pub limit: usize,
+    /// The least that the caller makes of an entry's attributes, from 0 to 1: what fits much less than others may come before
+    /// them by its weight. Default 1.
+    pub least_weight: f32,
     /// The query's vector by the model whose vectors the entries have; without one they are not compared.
     pub dense: Option<Vec<f32>>,
 }
@@ -44,7 +48,7 @@ pub struct Query {
 impl Query {
     /// Any text; a question serves as well as words.
     pub fn of(text: &str) -> Self {
-        Self { analysis: Analysis::of(text, None), limit: 10, dense: None }
+        Self { analysis: Analysis::of(text, None), limit: 10, least_weight: 1.0, dense: None }
     }
 }
 
@@ -96,7 +100,7 @@ impl<A> Index<A> {
         };
         let dense = query.dense.as_deref().map(quantised);
         let mut sight = Sight::new(self, &query.analysis, dense.as_deref(), &accepted);
-        let (close, least) = sight.close(query.limit, &accepted);
+        let (close, least) = sight.close(query, &accepted);
         let tokens = self.weighted(&query.analysis.tokens);
         let by_own = sight.look_closely(&tokens, close);
 
@@ -236,10 +240,9 @@ impl<'a, A> Sight<'a, A> {
         sight
     }
 
-    /// The entries that get the close look where so many hits are wanted; and what any other entry may have of itself at the
-    /// most.
-    fn close(&self, limit: usize, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
-        let (most, fewest) = (CLOSE.max(limit), FEWEST * limit);
+    /// The entries that get the close look; and what any other entry may have of itself at the most.
+    fn close(&self, query: &Query, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
+        let (most, fewest) = (CLOSE.max(query.limit), FEWEST * query.limit);
         // Words and vectors alike, each over its best, decide.
         let over = Weights {
             lexical: 1.0 / self.most.lexical,
@@ -262,18 +265,24 @@ impl<'a, A> Sight<'a, A> {
                 }
             }
         };
-        let mut guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted);
-        let least = least_worth(guessed.iter().map(|(first, _)| *first), WORTH_GUESSED, fewest * GUESSED);
-        guessed.retain(|(first, _)| *first >= least);
-        let mut close: Vec<(f32, Kinds, u32)> = guessed
-            .into_iter()
-            .map(|(_, slot)| (self.kinds(slot), slot))
-            .filter(|(kinds, _)| kinds.is_related())
-            .map(|(kinds, slot)| (kinds.weighted(&over), kinds, slot))
-            .collect();
+        let guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted);
+        let worth = WORTH_GUESSED * query.least_weight;
+        let least = least_worth(guessed.iter().map(|(first, _)| *first), worth, fewest * GUESSED);
+        let (guessed, left_out): (Vec<_>, Vec<_>) =
+            guessed.into_iter().partition(|(first, _)| *first >= least);
+        let related = |guessed: Vec<(f32, u32)>| {
+            let kinds = guessed.into_iter().map(|(_, slot)| (self.kinds(slot), slot));
+            let related = kinds.filter(|(kinds, _)| kinds.is_related());
+            related.map(|(kinds, slot)| (kinds.weighted(&over), kinds, slot))
+        };
+        let mut close: Vec<(f32, Kinds, u32)> = related(guessed).collect();
+        // A guess does not tell what is related.
+        if close.len() <= fewest {
+            close.extend(related(left_out));
+        }
         // An entry with no word of the query that is not alike either.
         let mut others = LEAST_COSINE * (over.vector + over.dense);
-        let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH, fewest);
+        let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH * query.least_weight, fewest);
         close.retain(|(first, ..)| *first >= least);
         others = others.max(least);
         if close.len() > most {
@@ -434,6 +443,30 @@ fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::{DIMENSIONS, HEAD};
+    use crate::words::Term;
+
+    /// What has these words, and a vector of which this is the part that guesses are made by, and this the rest.
+    fn analysis(terms: &[Term], head: i8, tail: i8) -> Analysis {
+        let mut vector = [tail; DIMENSIONS];
+        vector[..HEAD].fill(head);
+        Analysis { tokens: Box::default(), terms: terms.iter().map(|term| (*term, 2)).collect(), vector }
+    }
+
+    #[test]
+    fn what_has_a_word_of_the_query_is_found_beside_much_that_seems_alike_and_is_not() {
+        let rare = analysis(&[1], 60, 30);
+        let others =
+            (0..20).map(|_| analysis(&[2], -40, 20)).chain((0..300).map(|_| analysis(&[3], 60, -15)));
+        let mut index = Index::new();
+        for (key, analysis) in (0..).zip([rare].into_iter().chain(others)) {
+            index.insert(key, None, &analysis, None, ());
+        }
+        let query = Query { analysis: analysis(&[1, 2], 50, 50), ..Query::of("") };
+        let hits = index.search(&query, None, |()| 1.0);
+        assert_eq!((hits.len(), hits[0].key), (10, 0));
+        assert!(hits.iter().all(|hit| hit.key <= 20));
+    }
 
     #[test]
     fn the_most_alike_is_known_though_it_is_guessed_not_to_be() {
