@@ -331,7 +331,7 @@ impl<S: Store> Engine<S> {
             let Some(slot) = self.in_memory(scope) else { continue };
             if slot.read(|shelf| shelf.version > 0) {
                 let version = self.store.version(scope).await?;
-                // Nobody uses it now for that.
+                // By this it does not count as used.
                 self.bring_up(scope, (&slot, version), None).await?;
             }
         }

@@ -129,13 +129,9 @@ impl SqliteStore {
         Self { file, readers, together: Together::default(), writer, places, _lock: lock }
     }
 
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await
-    }
-
     /// A connection and the place of a scope, when anything was ever stored in it.
     async fn at(&self, scope: &Scope) -> Result<Option<(PoolConnection<Sqlite>, Place)>, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.readers.acquire().await?;
         Ok(self.places.find(&mut reader, scope).await?.map(|place| (reader, place)))
     }
 
@@ -231,7 +227,7 @@ impl Store for SqliteStore {
         session_id: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        reads::agents_with_session(&mut *self.reader().await?, tenant, session_id, limit).await
+        reads::agents_with_session(&mut *self.readers.acquire().await?, tenant, session_id, limit).await
     }
 
     async fn version(&self, scope: &Scope) -> Result<u64, StoreError> {
@@ -248,7 +244,7 @@ impl Store for SqliteStore {
         model: Option<&str>,
         limit: u32,
     ) -> Result<Changes, StoreError> {
-        reads::changes_since(&mut *self.reader().await?, scope, version, model, limit).await
+        reads::changes_since(&mut *self.readers.acquire().await?, scope, version, model, limit).await
     }
 
     async fn load(
@@ -286,7 +282,7 @@ impl Store for SqliteStore {
     }
 
     async fn unembedded(&self, model: &str, after: u64, limit: u32) -> Result<Vec<Unembedded>, StoreError> {
-        reads::unembedded(&mut *self.reader().await?, model, after, limit).await
+        reads::unembedded(&mut *self.readers.acquire().await?, model, after, limit).await
     }
 
     async fn archive(
@@ -322,16 +318,17 @@ impl Store for SqliteStore {
         agent_id: Option<&str>,
         now: Moment,
     ) -> Result<Statistics, StoreError> {
-        let statistics = reads::statistics(&mut *self.reader().await?, tenant, agent_id, now).await?;
+        let statistics =
+            reads::statistics(&mut *self.readers.acquire().await?, tenant, agent_id, now).await?;
         Ok(Statistics { store_bytes: Some(self.bytes().await), ..statistics })
     }
 
     async fn scopes(&self, after: Option<&Scope>, limit: u32) -> Result<Vec<Scope>, StoreError> {
-        reads::scopes(&mut *self.reader().await?, after, limit).await
+        reads::scopes(&mut *self.readers.acquire().await?, after, limit).await
     }
 
     async fn recent_scopes(&self, tenant: Option<&str>, limit: u32) -> Result<Vec<Scope>, StoreError> {
-        reads::recent_scopes(&mut *self.reader().await?, tenant, limit).await
+        reads::recent_scopes(&mut *self.readers.acquire().await?, tenant, limit).await
     }
 
     async fn export_entries(
@@ -372,7 +369,7 @@ impl Store for SqliteStore {
         if self.writer.is_closed() {
             return Err(StoreError::Closed);
         }
-        sqlx::query("SELECT 1 FROM sessions LIMIT 1").execute(&mut *self.reader().await?).await?;
+        sqlx::query("SELECT 1 FROM sessions LIMIT 1").execute(&mut *self.readers.acquire().await?).await?;
         Ok(())
     }
 
