@@ -38,7 +38,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             here(local::logs(&choice, &local::LogOptions { server, follow, lines }))
         }
         Command::Restart { choice, server } => here(local::restart(&choice.into(), &server)),
-        Command::Supervise { name } => here(local::supervise(&name)),
+        Command::Supervise { name } => here(async {
+            tokio::spawn(mcp_system_kit::give_back_what_starting_took());
+            local::supervise(&name).await
+        }),
         Command::Plan { file, target, image, output } => plan::plan(file.as_deref(), target, image, output),
         Command::Crd => print(&mcp_system_crds::crd_yaml()),
         Command::Operator(options) => operator::operator(options),

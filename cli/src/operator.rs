@@ -2,7 +2,7 @@
 
 use crate::arguments::Operator;
 use mcp_system_config::Log;
-use mcp_system_kit::{shutdown_signal, telemetry};
+use mcp_system_kit::{give_back_what_starting_took, shutdown_signal, telemetry};
 use mcp_system_kubernetes::{Options, run};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -28,6 +28,9 @@ pub(crate) fn operator(arguments: Operator) -> anyhow::Result<ExitCode> {
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    runtime.block_on(async { run(options, shutdown_signal()).await })?;
+    runtime.block_on(async {
+        tokio::spawn(give_back_what_starting_took());
+        run(options, shutdown_signal()).await
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use crate::arguments::Serve;
 use mcp_system_config::{
     MemorySettings, OrchestratorSettings, ServerKind, Settings, ToolsSettings, WeaviateDirectSettings,
 };
-use mcp_system_kit::{Overrides, Reloaded, shutdown_signal, telemetry};
+use mcp_system_kit::{Overrides, Reloaded, give_back_what_starting_took, shutdown_signal, telemetry};
 use std::process::ExitCode;
 
 /// Threads that serve requests. A server waits for others far more than it computes, and each thread costs
@@ -16,6 +16,7 @@ pub(crate) fn serve(options: &Serve) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         // Taken first: the first process of a container loses a signal that comes before.
         let shutdown = shutdown_signal();
+        tokio::spawn(give_back_what_starting_took());
         match options.server {
             ServerKind::Orchestrator => {
                 let settings = settings::<OrchestratorSettings>(options)?;
