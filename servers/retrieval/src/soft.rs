@@ -4,6 +4,8 @@
 use crate::near::{self, Near};
 use crate::table::Table;
 use crate::wordpiece::Token;
+use std::cell::Cell;
+use std::mem::take;
 
 /// Tokens of a query that are looked at.
 pub(crate) const MOST_TOKENS: usize = 64;
@@ -31,25 +33,27 @@ pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [To
 struct Nearness {
     /// Lanes of a row.
     width: usize,
-    /// Which row a token has; 0 for those that are near to nothing of the query, as most are.
-    rows: Vec<u16>,
-    /// The rows, one after the other. That of nothing is the first.
+    /// Which row a token has.
+    present: Present,
+    /// The rows, one after the other. The first are those of [`ABSENT`] and [`FAR`].
     values: Vec<Lanes>,
 }
 
 impl Nearness {
     fn new<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Self {
         let table = Table::built_in();
-        let present = Present::of(table, texts);
+        let mut present = Present::of(table, texts);
         let width = query.len().div_ceil(LANES);
-        let mut rows = vec![0u16; table.len()];
-        let mut values = vec![Lanes::default(); width];
-        let mut note = |lane: usize, near: &Near| {
-            for (token, near) in near.iter().filter(|(token, _)| present.has(*token)) {
+        let mut values = vec![Lanes::default(); width * usize::from(FAR + 1)];
+        let mut note = |lane: usize, near: &Near, rows: &mut [u16]| {
+            for (token, near) in near.iter() {
                 let row = &mut rows[usize::from(token)];
-                if *row == 0 {
+                if *row == ABSENT {
+                    continue;
+                }
+                if *row == FAR {
                     // There are no more rows than tokens, whose numbers have 16 bits.
-                    *row = u16::try_from(values.len() / width).unwrap_or(0);
+                    *row = u16::try_from(values.len() / width).unwrap_or(FAR);
                     values.resize(values.len() + width, Lanes::default());
                 }
                 values[usize::from(*row) * width + lane / LANES][lane % LANES] = near;
@@ -59,23 +63,25 @@ impl Nearness {
         let mut unlisted = Vec::new();
         for (lane, list) in near::lists(table, &tokens).into_iter().enumerate() {
             match list {
-                Some(list) => note(lane, &list),
+                Some(list) => note(lane, &list, &mut present.notes.rows),
                 None => unlisted.push((lane, tokens[lane])),
             }
         }
         if !unlisted.is_empty() {
             let wanted: Vec<Token> = unlisted.iter().map(|&(_, token)| token).collect();
-            let found = near::among(table, &wanted, &present.tokens);
-            unlisted.iter().zip(&found).for_each(|(&(lane, _), near)| note(lane, near));
+            let found = near::among(table, &wanted, present.tokens());
+            for (&(lane, _), near) in unlisted.iter().zip(&found) {
+                note(lane, near, &mut present.notes.rows);
+            }
         }
-        Self { width, rows, values }
+        Self { width, present, values }
     }
 
     /// How well a text meets some tokens of the query, which have this lane.
     fn met(&self, query: &[Weighted], lane: usize, text: &[Token]) -> f32 {
         let mut best = Lanes::default();
         for token in text {
-            let row = self.rows.get(usize::from(*token)).copied().unwrap_or(0);
+            let row = self.present.notes.rows.get(usize::from(*token)).copied().unwrap_or(ABSENT);
             let met = &self.values[usize::from(row) * self.width + lane];
             for (best, met) in best.iter_mut().zip(met) {
                 *best = (*best).max(*met);
@@ -86,34 +92,63 @@ impl Nearness {
     }
 }
 
+/// The row of a token that stands in no text.
+const ABSENT: u16 = 0;
+/// That of one that is near to nothing of the query, as most are.
+const FAR: u16 = 1;
+
+/// What is noted of tokens.
+#[derive(Default)]
+struct Notes {
+    /// For each that the table has, its row.
+    rows: Vec<u16>,
+    /// Room for all that are present.
+    tokens: Vec<Token>,
+}
+
+thread_local! {
+    /// Those of the last look of this thread, with all tokens absent. To make them anew would be a twentieth of a search, for that
+    /// also pushes what the search needs out of the processor's caches.
+    static LEFT: Cell<Notes> = Cell::default();
+}
+
 /// The tokens that stand in some texts.
 struct Present {
-    /// For each that the table has, whether it is among them. No bits: those of one word would wait for each other.
-    has: Vec<bool>,
-    /// Each once.
-    tokens: Vec<Token>,
+    notes: Notes,
+    count: usize,
 }
 
 impl Present {
     fn of<'a>(table: &Table, texts: impl Iterator<Item = &'a [Token]>) -> Self {
-        let mut has = vec![false; table.len()];
+        let Notes { mut rows, mut tokens } = LEFT.take();
+        rows.resize(table.len(), ABSENT);
         // One more than there can be, so that any may be written before it is known whether it is new.
-        let mut tokens = vec![0; table.len() + 1];
+        tokens.resize(table.len() + 1, 0);
         let mut count = 0;
         for text in texts {
             for token in text {
-                if let Some(has) = has.get_mut(usize::from(*token)) {
+                if let Some(row) = rows.get_mut(usize::from(*token)) {
                     tokens[count] = *token;
-                    count += usize::from(!std::mem::replace(has, true));
+                    count += usize::from(std::mem::replace(row, FAR) == ABSENT);
                 }
             }
         }
-        tokens.truncate(count);
-        Self { has, tokens }
+        Self { notes: Notes { rows, tokens }, count }
     }
 
-    fn has(&self, token: Token) -> bool {
-        self.has[usize::from(token)]
+    /// Each once.
+    fn tokens(&self) -> &[Token] {
+        &self.notes.tokens[..self.count]
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let Notes { mut rows, tokens } = take(&mut self.notes);
+        for token in &tokens[..self.count] {
+            rows[usize::from(*token)] = ABSENT;
+        }
+        LEFT.set(Notes { rows, tokens });
     }
 }
 
