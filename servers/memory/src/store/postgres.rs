@@ -1,7 +1,7 @@
 //! The store for several replicas: PostgreSQL with pgvector.
 //!
 //! The replicas share nothing but the database. A write is one transaction that begins with the lock of its scope's
-//! row (`turn`); reads take any connection. `bounds` tells what is slow from what is silent, and `access` rides out what goes wrong on the way: connections that were cut, a
+//! row (`turn`); reads take any connection. `bounds` and `silence` tell what is slow from what is silent, and `access` rides out what goes wrong on the way: connections that were cut, a
 //! database that restarts or fails over; `login` takes another user or password over. Full text and vectors have indexes of their own (`search`), for scopes that
 //! are too large for the engine's memory; Weaviate may index the vectors in the database's place (`weaviate`). Tested with PostgreSQL 18.4 and pgvector 0.8.
 
@@ -15,6 +15,7 @@ mod pooler;
 mod reads;
 mod rows;
 mod search;
+mod silence;
 #[cfg(test)]
 pub(crate) mod tests;
 mod text;
@@ -53,7 +54,7 @@ pub use migrate::{PRESENT, migrate};
 const WEAVIATE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_WEAVIATE_ANSWER: usize = 8 << 20;
 
-/// How long one try of a call may take once it has a connection: far more than it takes where the database works, which ends a
+/// How long the database may say nothing to a call that has a connection: more than it does where it works, since it ends a
 /// statement that takes too long by itself before that (`bounds`).
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -71,7 +72,7 @@ pub struct Options {
     pub pool: Pool,
     /// How long a call waits for one of them, and for a database that is not there.
     pub patience: Duration,
-    /// How long one try of a call may take once it has a connection; then that counts as lost.
+    /// How long the database may say nothing to a call that has a connection; then that counts as lost.
     pub deadline: Duration,
     /// Breaker and repetition.
     pub resilience: Resilience,

@@ -7,6 +7,7 @@
 
 use super::life::{LIFE, Lives};
 use super::pooler::explained;
+use super::silence::unless_silent;
 use super::turn::{Turn, Write};
 use crate::model::Scope;
 use crate::store::StoreError;
@@ -28,7 +29,7 @@ pub(super) struct Access {
     pub(super) lives: Arc<Lives>,
     breaker: Breaker,
     retry: RwLock<Retry>,
-    /// What one try may take.
+    /// How long the database may say nothing while it is asked.
     deadline: Duration,
 }
 
@@ -254,14 +255,14 @@ impl Access {
         }
     }
 
-    /// What the database answers, if it does so in time.
+    /// What the database answers, however long that takes, unless it falls silent.
     pub(super) async fn in_time<T>(
         &self,
         asking: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
         // Boxed: as it is, it would lie in this future twice.
-        let asked = tokio::time::timeout(self.deadline, Box::pin(asking)).await;
-        asked.unwrap_or_else(|_| {
+        let asked = unless_silent(self.deadline, Box::pin(asking)).await;
+        asked.unwrap_or_else(|| {
             // Other connections that are as old may lead nowhere as well.
             self.lives.distrust();
             Err(Trouble::Outage(sqlx::Error::Io(ErrorKind::TimedOut.into())))

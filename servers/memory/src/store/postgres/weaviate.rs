@@ -306,7 +306,7 @@ struct Gone {
     place: String,
 }
 
-/// What the database answers, if it does so in time.
+/// What the database answers, unless it falls silent.
 async fn ask<T>(access: &Access, asking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Trouble> {
     Ok(access.in_time(asking.map_err(access::Trouble::from)).await?)
 }

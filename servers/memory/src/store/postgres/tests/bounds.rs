@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::postgres::bounds;
+use crate::store::postgres::turn::Write;
 
 /// The bound of what is asked next.
 async fn bound(connection: &mut PgConnection) -> String {
@@ -85,6 +86,31 @@ async fn a_statement_that_the_database_ends_fails_alone() {
     sqlx::raw_sql("ROLLBACK").execute(&mut *holder).await.expect("let go");
     assert_eq!(store.size(&scope("a")).await.expect("counts"), 1);
     assert_eq!(session().await, before, "its connection is as good as before");
+}
+
+/// Changes nothing, by statements that each take a while.
+struct Slow;
+
+impl Write for Slow {
+    type Written = ();
+    const OPENS: bool = true;
+
+    fn nothing() -> Self::Written {}
+
+    async fn apply(&self, turn: &mut Turn<'_>) -> Result<Result<(), StoreError>, sqlx::Error> {
+        for _ in 0..5 {
+            sqlx::query("SELECT pg_sleep(0.5)").execute(&mut *turn.transaction).await?;
+        }
+        Ok(Ok(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_are_slow_only_together_are_no_silent_database() {
+    let server = database("off");
+    let options = Options { deadline: Duration::from_secs(2), ..options(server.url()) };
+    let store = PostgresStore::open(&options).await.expect("opens");
+    store.access.write(&scope("a"), &Slow).await.expect("each statement is answered in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
