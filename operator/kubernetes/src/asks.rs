@@ -267,6 +267,15 @@ impl Entry {
 }
 
 #[cfg(test)]
+impl Asks {
+    /// Has the next one that is to be asked answer this. Tells whether that is new.
+    pub(crate) async fn answer(&self, answer: Answer) -> bool {
+        let (key, server, entry) = self.next().await;
+        self.record(&key, &server, &entry, answer)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -299,11 +308,6 @@ mod tests {
         Answer { answered, version: None, tools: None, protocol: None, warnings: Vec::new() }
     }
 
-    async fn ask(asks: &Asks, answer: Answer) -> bool {
-        let (key, server, entry) = asks.next().await;
-        asks.record(&key, &server, &entry, answer)
-    }
-
     fn told(asks: &Asks, incarnation: Option<u64>) -> Told {
         asks.set(&key(), vec![question(incarnation)])["memory"].clone()
     }
@@ -312,11 +316,11 @@ mod tests {
     async fn only_a_new_answer_is_news() {
         let asks = Asks::new(Duration::from_mins(1));
         assert_eq!(told(&asks, Some(1)), Told::default());
-        assert!(ask(&asks, good(7)).await);
+        assert!(asks.answer(good(7)).await);
         let start = Instant::now();
-        assert!(!ask(&asks, good(7)).await);
+        assert!(!asks.answer(good(7)).await);
         assert!((54..=66).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        assert!(ask(&asks, good(8)).await);
+        assert!(asks.answer(good(8)).await);
         assert_eq!(told(&asks, Some(1)).tools, Some(8));
     }
 
@@ -324,27 +328,27 @@ mod tests {
     async fn silence_counts_after_three_failures_in_a_row() {
         let asks = Asks::new(Duration::from_mins(1));
         told(&asks, Some(1));
-        assert!(ask(&asks, good(7)).await);
-        assert!(!ask(&asks, bad()).await);
-        assert!(!ask(&asks, good(7)).await, "one failure was none");
+        assert!(asks.answer(good(7)).await);
+        assert!(!asks.answer(bad()).await);
+        assert!(!asks.answer(good(7)).await, "one failure was none");
         let start = Instant::now();
         for is_news in [false, false, true, false] {
-            assert_eq!(ask(&asks, bad()).await, is_news);
+            assert_eq!(asks.answer(bad()).await, is_news);
         }
         assert!(start.elapsed() < Duration::from_secs(80));
         let told = told(&asks, Some(1));
         assert_eq!((told.answered, told.version.as_deref()), (Some(false), Some("1")));
-        assert!(ask(&asks, good(7)).await);
+        assert!(asks.answer(good(7)).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn new_pods_are_asked_at_once_and_old_answers_stand_until_then() {
         let asks = Asks::new(Duration::from_mins(1));
         told(&asks, Some(1));
-        ask(&asks, good(7)).await;
+        asks.answer(good(7)).await;
         assert_eq!(told(&asks, Some(2)).answered, Some(true));
         let start = Instant::now();
-        assert!(ask(&asks, good(9)).await);
+        assert!(asks.answer(good(9)).await);
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(told(&asks, None), Told::default(), "nothing answers there");
         assert_eq!(told(&asks, Some(2)), Told::default(), "and what does now was not asked yet");
@@ -357,7 +361,7 @@ mod tests {
         let (key, server, entry) = asks.next().await;
         told(&asks, Some(2));
         assert!(!asks.record(&key, &server, &entry, good(7)));
-        assert!(ask(&asks, good(8)).await);
+        assert!(asks.answer(good(8)).await);
         asks.forget(&key);
         assert!(tokio::time::timeout(Duration::from_mins(5), asks.next()).await.is_err());
     }
@@ -369,6 +373,6 @@ mod tests {
         let before = Told { answered: Some(true), version, tools: Some(7), warnings };
         let known = asks.set(&key(), vec![Question { before: before.clone(), ..question(Some(1)) }]);
         assert_eq!(known["memory"], before);
-        assert!(!ask(&asks, good(7)).await);
+        assert!(!asks.answer(good(7)).await);
     }
 }

@@ -16,7 +16,7 @@ use crate::render::{Owner, render};
 use crate::setbacks::{self, Setbacks};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy};
+use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy, ServerStatus};
 use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, status, validate};
 use mcp_system_probe::Endpoint;
 use serde::Deserialize;
@@ -175,12 +175,7 @@ fn forget_monitors(context: &Context, applied: &mut Applied) {
 fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSystemStatus>) -> Vec<Question> {
     let before = |server: &str| {
         let known = previous.and_then(|status| status.servers.iter().find(|known| known.name == server));
-        known.map_or_else(Told::default, |known| Told {
-            answered: known.answered,
-            version: known.version.clone(),
-            tools: known.tools.and_then(|tools| u32::try_from(tools).ok()),
-            warnings: known.warnings.clone(),
-        })
+        known.map(told_before).unwrap_or_default()
     };
     let workloads = plan.workloads.iter().map(|workload| Question {
         server: workload.name.clone(),
@@ -200,7 +195,32 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
     workloads.chain(remotes).collect()
 }
 
-/// A spec that cannot be carried out: what runs goes on as it was, and is observed as before.
+/// Whom to ask where an earlier status is all that is known: what runs elsewhere. Of what has no copies here, nothing else
+/// was asked.
+fn known_questions(status: &McpSystemStatus) -> Vec<Question> {
+    let asked = status.servers.iter().filter(|server| server.desired == 0 && server.answered.is_some());
+    let question = |server: &ServerStatus| {
+        Some(Question {
+            server: server.name.clone(),
+            endpoint: Endpoint::Mcp(server.endpoint.clone()?),
+            incarnation: Some(0),
+            before: told_before(server),
+        })
+    };
+    asked.filter_map(question).collect()
+}
+
+/// What a server told before this operator started.
+fn told_before(server: &ServerStatus) -> Told {
+    Told {
+        answered: server.answered,
+        version: server.version.clone(),
+        tools: server.tools.and_then(|tools| u32::try_from(tools).ok()),
+        warnings: server.warnings.clone(),
+    }
+}
+
+/// A spec that cannot be carried out: what runs goes on as it was, and is asked and observed as before.
 async fn invalid(
     context: &Context,
     key: &SystemKey,
@@ -211,10 +231,15 @@ async fn invalid(
 ) -> Looked {
     context.setbacks.forget(key);
     let family = context.cache.family(key);
-    let observe = |status| observe_known(status, &key.name, &family, &context.asks.told(key));
-    let running = previous.map(observe).unwrap_or_default();
+    let mut told = context.asks.told(key);
+    if told.is_empty() {
+        // Nobody was asked since this operator started.
+        told = context.asks.set(key, previous.map(known_questions).unwrap_or_default());
+    }
+    let observe = |status| observe_known(status, &key.name, &family, &told);
+    let known = previous.map(observe).unwrap_or_default();
     let now = Time(Timestamp::now());
-    let next = invalid_status(findings, &running, system.generation, previous, &now);
+    let next = invalid_status(findings, &known, system.generation, previous, &now);
     let news = events::of_status(previous, &next);
     if let Err(error) = put_status(context, key, system, previous, &next).await {
         return Looked { result: "error", next: Next::Retry, errors: vec![error] };

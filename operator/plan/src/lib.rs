@@ -18,7 +18,7 @@ mod workload;
 
 pub use finding::Finding;
 pub use mounts::{Mount, MountSource};
-pub use observed::{Embedded, Failure, Observed, ObservedServer};
+pub use observed::{Embedded, Failure, Known, Observed, ObservedServer};
 pub use plan::{LeftOut, Monitoring, Plan, Remote, plan};
 pub use quantity::{parse_cpu, parse_memory};
 pub use secret::{CallerKeys, FromEnvironment, KEYS_FILE, ORCHESTRATOR_KEY, SecretFile, SecretSource};

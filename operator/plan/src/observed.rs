@@ -60,6 +60,15 @@ pub struct ObservedServer {
     pub failure: Option<Failure>,
 }
 
+/// What was seen of the servers that an earlier status names, where no plan says which there should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that run here, by name.
+    pub running: BTreeMap<String, ObservedServer>,
+    /// Those that run elsewhere, by name: what they told.
+    pub elsewhere: BTreeMap<String, ObservedServer>,
+}
+
 /// Why a server cannot become ready until somebody changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -1,9 +1,8 @@
 //! What is said of a system, computed once, for both backends, from what was observed.
 
-use crate::{Finding, Observed, ObservedServer, Plan};
+use crate::{Finding, Known, Observed, ObservedServer, Plan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use mcp_system_crds::{ConditionType, McpSystemStatus, Reason, ServerStatus};
-use std::collections::BTreeMap;
 
 /// How one server is doing.
 enum State {
@@ -48,15 +47,10 @@ pub fn status(
             ..server_status(state, seen(&workload.name))
         })
         .collect();
-    servers.extend(plan.remotes.iter().map(|remote| {
-        let server = seen(&remote.name);
-        ServerStatus {
-            name: remote.name.clone(),
-            endpoint: Some(remote.url.clone()),
-            message: (server.answered == Some(false))
-                .then(|| "runs elsewhere and does not answer".to_owned()),
-            ..told(server)
-        }
+    servers.extend(plan.remotes.iter().map(|remote| ServerStatus {
+        name: remote.name.clone(),
+        endpoint: Some(remote.url.clone()),
+        ..remote_status(seen(&remote.name))
     }));
     servers.extend(plan.left_out.iter().map(|left_out| ServerStatus {
         name: left_out.name.clone(),
@@ -75,11 +69,11 @@ pub fn status(
     }
 }
 
-/// The status of a system whose spec cannot be carried out: what runs goes on as it was, and `running` tells how. What
+/// The status of a system whose spec cannot be carried out: what runs goes on as it was, and `known` tells how. What
 /// that leaves out of the servers that `previous` names stands as it was told.
 pub fn invalid_status(
     findings: &[Finding],
-    running: &BTreeMap<String, ObservedServer>,
+    known: &Known,
     generation: Option<i64>,
     previous: Option<&McpSystemStatus>,
     now: &Time,
@@ -95,18 +89,25 @@ pub fn invalid_status(
     let mut told = previous.cloned().unwrap_or_default();
     let mut ready = 0;
     for server in &mut told.servers {
-        let Some(seen) = running.get(&server.name) else { continue };
-        let state = state(&server.name, u32::try_from(server.desired).unwrap_or_default(), false, seen);
-        ready += usize::from(matches!(state, State::Ready));
+        let fresh = match (known.running.get(&server.name), known.elsewhere.get(&server.name)) {
+            (Some(seen), _) => {
+                let desired = u32::try_from(server.desired).unwrap_or_default();
+                let state = state(&server.name, desired, false, seen);
+                ready += usize::from(matches!(state, State::Ready));
+                server_status(&state, seen)
+            }
+            (None, Some(seen)) => remote_status(seen),
+            (None, None) => continue,
+        };
         *server = ServerStatus {
             name: std::mem::take(&mut server.name),
             desired: server.desired,
             endpoint: server.endpoint.take(),
-            ..server_status(&state, seen)
+            ..fresh
         };
     }
-    if !running.is_empty() {
-        told.ready_servers = Some(format!("{ready}/{}", running.len()));
+    if !known.running.is_empty() {
+        told.ready_servers = Some(format!("{ready}/{}", known.running.len()));
     }
     McpSystemStatus {
         observed_generation: generation,
@@ -125,6 +126,14 @@ fn server_status(state: &State, server: &ObservedServer) -> ServerStatus {
                 Some(message.clone())
             }
         },
+        ..told(server)
+    }
+}
+
+/// What is said of a server that runs elsewhere.
+fn remote_status(server: &ObservedServer) -> ServerStatus {
+    ServerStatus {
+        message: (server.answered == Some(false)).then(|| "runs elsewhere and does not answer".to_owned()),
         ..told(server)
     }
 }

@@ -2,14 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mcp_system_crds::{
-    McpSystem, McpSystemSpec, McpSystemStatus, PostgresStorage, Reason, SecretKey, StorageType,
+    McpSystem, McpSystemSpec, McpSystemStatus, PostgresStorage, Reason, SecretKey, ServerStatus, StorageType,
 };
 use mcp_system_plan::{
-    Embedded, Failure, Finding, Observed, ObservedServer, Plan, Target, invalid_status, plan, status,
+    Embedded, Failure, Finding, Known, Observed, ObservedServer, Plan, Target, invalid_status, plan, status,
     validate,
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 fn system_plan(change: fn(&mut McpSystemSpec)) -> Plan {
     let mut spec = McpSystemSpec::default();
@@ -171,7 +170,7 @@ fn what_is_said_in_each_situation() {
 
     let findings = [Finding::new(Reason::NotSupported, "Postgres is not offered")];
     let before = told(&plan, &all_ready());
-    let invalid = invalid_status(&findings, &BTreeMap::new(), Some(2), Some(&before), &at(5));
+    let invalid = invalid_status(&findings, &Known::default(), Some(2), Some(&before), &at(5));
     situations.push(("invalid", invalid));
 
     let text = situations
@@ -198,21 +197,28 @@ fn what_keeps_failing_is_on_its_way_and_not_ready() {
 
 #[test]
 fn what_runs_is_told_while_the_spec_cannot_be_carried_out() {
-    let before = told(&system_plan(|_| ()), &all_ready());
+    let mut before = told(&system_plan(|_| ()), &all_ready());
+    let endpoint = Some("https://tickets.example.com/mcp".to_owned());
+    before.servers.push(ServerStatus { name: "tickets".into(), endpoint, ..ServerStatus::default() });
     let findings = [Finding::new(Reason::InvalidSpec, "no")];
-    let after = |running: &BTreeMap<String, ObservedServer>| {
-        invalid_status(&findings, running, Some(2), Some(&before), &at(5))
-    };
-    let mut running = all_ready().servers;
-    let same = after(&running);
+    let after = |known: &Known| invalid_status(&findings, known, Some(2), Some(&before), &at(5));
+    let mut known = Known { running: all_ready().servers, ..Known::default() };
+    let same = after(&known);
     assert_eq!((&same.servers, &same.ready_servers), (&before.servers, &before.ready_servers));
     let down = ObservedServer { running: 1, current: true, ..ObservedServer::default() };
-    running.insert("memory".into(), down);
-    let fewer = after(&running);
+    known.running.insert("memory".into(), down);
+    let silent = ObservedServer { answered: Some(false), current: true, ..ObservedServer::default() };
+    known.elsewhere.insert("tickets".into(), silent);
+    let fewer = after(&known);
     assert_eq!(fewer.ready_servers.as_deref(), Some("2/3"));
-    let memory = fewer.servers.iter().find(|server| server.name == "memory").expect("is named");
+    let server = |name: &str| fewer.servers.iter().find(|server| server.name == name).expect("is named");
+    let memory = server("memory");
     assert_eq!((memory.ready, memory.message.as_deref()), (0, Some("memory: 0 of 1 ready")));
     assert!(memory.endpoint.is_some());
+    let tickets = server("tickets");
+    let message = Some("runs elsewhere and does not answer");
+    assert_eq!((tickets.answered, tickets.message.as_deref()), (Some(false), message));
+    assert!(tickets.endpoint.is_some());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::config::ServerKind;
 use mcp_system_crds::{McpSystemStatus, Reason};
 use mcp_system_plan::{
-    Autoscaling, Embedded, Failure, Finding, MountSource, ObservedServer, Plan, SecretSource, Workload,
+    Autoscaling, Embedded, Failure, Finding, Known, MountSource, ObservedServer, Plan, SecretSource, Workload,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,22 +61,26 @@ pub(crate) fn observe(
     seen
 }
 
-/// Looks at what runs of the servers that an earlier status names, where no plan says what should.
+/// Looks at the servers that an earlier status names, where no plan says which there should be.
 pub(crate) fn observe_known(
     status: &McpSystemStatus,
     name: &str,
     family: &Family,
     told: &BTreeMap<String, Told>,
-) -> BTreeMap<String, ObservedServer> {
-    let known = status.servers.iter().filter_map(|server| {
+) -> Known {
+    let mut known = Known::default();
+    for server in &status.servers {
         let progress = progress(name, &server.name, family);
-        // Neither what runs elsewhere nor what is left out has copies or a Deployment.
-        let runs_here = server.desired > 0 || progress.is_some();
-        let is_up = progress.is_some_and(|progress| progress.ready > 0);
-        let told = told.get(&server.name).filter(|_| is_up);
-        runs_here.then(|| (server.name.clone(), running(progress, told)))
-    });
-    known.collect()
+        if server.desired > 0 || progress.is_some() {
+            let is_up = progress.is_some_and(|progress| progress.ready > 0);
+            let told = told.get(&server.name).filter(|_| is_up);
+            known.running.insert(server.name.clone(), running(progress, told));
+        } else if server.endpoint.is_some() {
+            // What is left out has no endpoint either.
+            known.elsewhere.insert(server.name.clone(), answered(told.get(&server.name)));
+        }
+    }
+    known
 }
 
 /// The embedded store of a system. A claim on its way out is none any more.

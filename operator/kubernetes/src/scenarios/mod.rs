@@ -1,5 +1,6 @@
 //! What one look at a system sends to the API, call by call.
 
+mod answers;
 mod api;
 mod contests;
 mod failures;
