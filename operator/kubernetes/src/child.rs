@@ -8,7 +8,7 @@ use crate::kind::{Kind, SystemKey};
 use crate::render::{APPLIED, INSTANCE, MANAGED_BY, MANAGER, MOVED};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DynamicObject;
 use mcp_system_crds::GROUP;
@@ -69,6 +69,8 @@ pub(crate) struct Progress {
     pub(crate) replicas: i32,
     pub(crate) updated: i32,
     pub(crate) ready: i32,
+    /// Since when as many copies as are wanted have been ready; none while fewer are.
+    pub(crate) available: Option<Timestamp>,
     /// Whether it took longer than it may.
     pub(crate) too_slow: bool,
     /// Why its pods are refused.
@@ -241,6 +243,8 @@ fn progress(object: &DynamicObject) -> Progress {
         replicas: status.replicas.unwrap_or_default(),
         updated: status.updated_replicas.unwrap_or_default(),
         ready: status.ready_replicas.unwrap_or_default(),
+        available: condition("Available", "True")
+            .map(|condition| time(condition.last_transition_time.as_ref())),
         too_slow: condition("Progressing", "False")
             .is_some_and(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded")),
         refused: condition("ReplicaFailure", "True")
@@ -277,10 +281,15 @@ fn hindrance(object: &DynamicObject) -> Option<Hindrance> {
     };
     let condition = lacks("AbleToScale").or_else(inactive)?;
     Some(Hindrance {
-        since: condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        since: time(condition.last_transition_time.as_ref()),
         reason: condition.reason.clone().unwrap_or_default(),
         message: stable(condition.message.as_deref().unwrap_or_default()),
     })
+}
+
+/// When something changed; long ago where that is not told.
+fn time(told: Option<&Time>) -> Timestamp {
+    told.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 /// The first line of a refusal, without the pod's random name and without the counts of a quota, both of

@@ -24,7 +24,7 @@ use std::time::Duration;
 const PLACING: Duration = Duration::from_secs(30);
 /// A pod may wait for its volumes for so long: some are attached to its node first.
 const MOUNTING: Duration = Duration::from_mins(1);
-/// An autoscaler may be kept from deciding for so long: what new pods use is not known at once.
+/// An autoscaler may be kept from deciding for so long once all pods are ready: what new ones use is not known at once.
 const MEASURING: Duration = Duration::from_mins(2);
 
 /// What was seen of the servers, and when that has to be looked at again though nothing changes.
@@ -51,7 +51,7 @@ pub(crate) fn observe(
         let (failure, again) = failure(workload, progress, &pods, now);
         let server = ObservedServer { failure, ..running(progress, told.get(&workload.name)) };
         seen.servers.insert(workload.name.clone(), server);
-        let (hindered, then) = hindered(workload, name, family, now);
+        let (hindered, then) = hindered(workload, progress, name, family, now);
         seen.shortfalls.extend(hindered);
         seen.again = seen.again.into_iter().chain(again).chain(then).min();
     }
@@ -185,9 +185,11 @@ fn failure(
     (None, again)
 }
 
-/// What keeps the system's own autoscaler of a server from deciding, and when that has to be looked at again.
+/// What keeps the system's own autoscaler of a server from deciding, and when that has to be looked at again. What is not
+/// ready cannot be measured: while copies are missing, that is what there is to tell, and its end is told of.
 fn hindered(
     workload: &Workload,
+    progress: Option<&Progress>,
     name: &str,
     family: &Family,
     now: Timestamp,
@@ -197,8 +199,9 @@ fn hindered(
     let child = family.objects.get(&(Kind::Autoscaler, format!("{name}-{server}")));
     let facts = child.filter(|child| is_made && !child.deleting).map(|child| &child.facts);
     let Some(Facts::Autoscaler(Some(hindrance))) = facts else { return (None, None) };
+    let Some(available) = progress.and_then(|progress| progress.available) else { return (None, None) };
     let Hindrance { since, reason, message } = hindrance;
-    let (message, again) = until(MEASURING, *since, now, || {
+    let (message, again) = until(MEASURING, available.max(*since), now, || {
         format!("{server}: its HorizontalPodAutoscaler cannot scale it: {reason}: {message}")
     });
     (message.map(|message| Finding::new(Reason::AutoscalerFailing, message)), again)

@@ -20,6 +20,18 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
     )
 });
 
+/// One whose tools server has an autoscaler.
+static SCALED: LazyLock<Plan> = LazyLock::new(|| {
+    planned(
+        &read_one(
+            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
+              spec: {servers: {orchestrator: {enabled: false}, memory: {enabled: false},
+                tools: {autoscaling: {maxReplicas: 3}}}}}",
+        )
+        .expect("accepted"),
+    )
+});
+
 fn object(name: &str, rest: Value) -> kube::core::DynamicObject {
     let mut object = rest;
     object["metadata"]["name"] = json!(name);
@@ -31,6 +43,12 @@ fn object(name: &str, rest: Value) -> kube::core::DynamicObject {
         "app.kubernetes.io/component": "tools",
     });
     serde_json::from_value(object).expect("an object")
+}
+
+/// A Deployment of which all copies have been ready since then, or have not.
+fn available(status: &str, since: Timestamp) -> Value {
+    let since = since.to_string();
+    json!({"status": {"conditions": [{"type": "Available", "status": status, "lastTransitionTime": since}]}})
 }
 
 /// The tools server as it is seen with this Deployment status and these pod statuses.
@@ -131,23 +149,16 @@ fn as_many_copies_are_wanted_as_the_deployment_says() {
 
 #[test]
 fn an_autoscaler_that_cannot_decide_is_told_once_that_has_lasted_and_in_the_same_words() {
-    let plan = planned(
-        &read_one(
-            "{apiVersion: mcpsystem.io/v1alpha1, kind: McpSystem, metadata: {name: demo, namespace: test},
-              spec: {servers: {orchestrator: {enabled: false}, memory: {enabled: false},
-                tools: {autoscaling: {maxReplicas: 3}}}}}",
-        )
-        .expect("accepted"),
-    );
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
     let after = |seconds: i64| start + k8s_openapi::jiff::SignedDuration::from_secs(seconds);
     let cache = Cache::default();
+    cache.put(Kind::Deployment, object("demo-tools", available("True", start)));
     // Whether anything is new, what is told, and when to look again.
     let at = |seconds: i64, conditions: Value| {
         let live = json!({"status": {"conditions": conditions}});
         let is_news = !cache.put(Kind::Autoscaler, object("demo-tools", live)).is_empty();
         let family = cache.family(&SystemKey::new("test", "demo"));
-        let seen = observe(&plan, "demo", &family, &BTreeMap::new(), after(seconds));
+        let seen = observe(&SCALED, "demo", &family, &BTreeMap::new(), after(seconds));
         let told: Vec<String> = seen.shortfalls.into_iter().map(|finding| finding.message).collect();
         (is_news, told.join("; "), seen.again.map(|again| again.as_secs()))
     };
@@ -173,6 +184,29 @@ fn an_autoscaler_that_cannot_decide_is_told_once_that_has_lasted_and_in_the_same
     assert_eq!(at(150, off), (true, nothing(), None));
     let works = json!([{"type": "ScalingActive", "status": "True"}]);
     assert_eq!(at(155, works), (false, nothing(), None));
+}
+
+#[test]
+fn an_autoscaler_has_its_time_once_all_copies_are_ready() {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let after = |seconds: i64| start + k8s_openapi::jiff::SignedDuration::from_secs(seconds);
+    let cache = Cache::default();
+    let unmeasured = json!({"status": {"conditions": [{
+        "type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric",
+        "lastTransitionTime": start.to_string(),
+    }]}});
+    cache.put(Kind::Autoscaler, object("demo-tools", unmeasured));
+    // Whether it is told, and when to look again.
+    let at = |seconds: i64, status: &str, since: i64| {
+        cache.put(Kind::Deployment, object("demo-tools", available(status, after(since))));
+        let family = cache.family(&SystemKey::new("test", "demo"));
+        let seen = observe(&SCALED, "demo", &family, &BTreeMap::new(), after(seconds));
+        (!seen.shortfalls.is_empty(), seen.again.map(|again| again.as_secs()))
+    };
+    assert_eq!(at(600, "False", 0), (false, None), "they are on their way");
+    assert_eq!(at(610, "True", 605), (false, Some(115)));
+    assert_eq!(at(725, "True", 605), (true, None));
+    assert_eq!(at(730, "False", 730), (false, None), "there is something else to tell");
 }
 
 #[test]

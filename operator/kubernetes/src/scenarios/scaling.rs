@@ -9,10 +9,20 @@ use serde_json::{Value, json};
 const DEPLOYMENT: &str = "PATCH apps/v1/deployments/demo-tools";
 const AUTOSCALER: &str = "autoscaling/v2/horizontalpodautoscalers/demo-tools";
 const STATUS: &str = "PATCH mcpsystem.io/v1alpha1/mcpsystems/demo/status";
+const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
 /// Only the tools server, with these settings.
 fn tools(settings: &Value) -> Value {
     json!({"servers": {"orchestrator": {"enabled": false}, "memory": {"enabled": false}, "tools": settings}})
+}
+
+/// Has the Deployment or the autoscaler say this of itself.
+fn says(scene: &Scene, kind: Kind, type_: &str, status: &str, reason: &str, since: &str) {
+    scene.change(kind, "demo-tools", |object| {
+        object["status"] = json!({"conditions": [{
+            "type": type_, "status": status, "reason": reason, "message": "", "lastTransitionTime": since,
+        }]});
+    });
 }
 
 fn replicas(scene: &Scene) -> Value {
@@ -44,6 +54,7 @@ async fn an_autoscaler_is_made_and_what_it_decides_is_left_to_it() {
 async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_that_changes_nothing() {
     let scene = Scene::new(tools(&json!({"autoscaling": {"maxReplicas": 5}})));
     scene.settle().await;
+    says(&scene, Kind::Deployment, "Available", "True", "", LONG_AGO);
     let ready = scene.condition("Ready");
     let says = |status: &str, reason: &str, message: &str, since: &str| {
         scene.change(Kind::Autoscaler, "demo-tools", |autoscaler| {
@@ -54,7 +65,7 @@ async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_th
         });
     };
     let reason = "FailedGetResourceMetric";
-    says("False", reason, "no metrics API", "2020-01-01T00:00:00Z");
+    says("False", reason, "no metrics API", LONG_AGO);
     assert_eq!(scene.look().await.1, [STATUS, "EVENT AutoscalerFailing"]);
     let (status, told, message) = scene.condition("Degraded");
     assert_eq!((status.as_str(), told.as_str()), ("True", "AutoscalerFailing"));
@@ -73,6 +84,25 @@ async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_th
     let (looked, calls) = scene.look().await;
     assert_eq!(calls, [""; 0], "it may just have new pods");
     assert!(matches!(looked.next, Next::After(_)), "{looked:?}");
+}
+
+#[tokio::test]
+async fn a_roll_out_that_takes_long_is_no_fault_of_the_autoscaler() {
+    let scene = Scene::new(tools(&json!({"autoscaling": {"maxReplicas": 5}})));
+    scene.settle().await;
+    let ready = |status: &str, since: &str| says(&scene, Kind::Deployment, "Available", status, "", since);
+    says(&scene, Kind::Autoscaler, "ScalingActive", "False", "FailedGetResourceMetric", LONG_AGO);
+    ready("False", LONG_AGO);
+    let (looked, calls) = scene.look().await;
+    assert_eq!((looked.next, calls), (Next::Rest, Vec::new()));
+
+    ready("True", &Timestamp::now().to_string());
+    let (looked, calls) = scene.look().await;
+    assert_eq!(calls, [""; 0], "its pods are new");
+    assert!(matches!(looked.next, Next::After(_)), "{looked:?}");
+
+    ready("True", LONG_AGO);
+    assert_eq!(scene.look().await.1, [STATUS, "EVENT AutoscalerFailing"]);
 }
 
 #[tokio::test]
