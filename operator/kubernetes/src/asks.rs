@@ -108,13 +108,6 @@ impl Asks {
         told
     }
 
-    /// What is known of the servers of a system, which go on being asked.
-    pub(crate) fn told(&self, key: &SystemKey) -> BTreeMap<String, Told> {
-        let inner = self.inner();
-        let entries = inner.entries.get(key).into_iter().flatten();
-        entries.map(|(server, entry)| (server.clone(), entry.told.clone())).collect()
-    }
-
     /// Forgets a system.
     pub(crate) fn forget(&self, key: &SystemKey) {
         self.inner().entries.remove(key);

@@ -17,7 +17,7 @@ use crate::setbacks::{self, Setbacks};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use mcp_system_crds::{McpSystem, McpSystemStatus, Reason, ReclaimPolicy, ServerStatus};
-use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, status, validate};
+use mcp_system_plan::{Finding, Observed, Plan, Target, invalid_status, plan, self_check, status, validate};
 use mcp_system_probe::Endpoint;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -183,7 +183,7 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
             Some(url) => Endpoint::SelfCheck(url.clone()),
             None => Endpoint::Mcp(workload.endpoint.clone()),
         },
-        incarnation: incarnation(name, workload, family).filter(|_| workload.replicas > 0),
+        incarnation: incarnation(name, &workload.name, family).filter(|_| workload.replicas > 0),
         before: before(&workload.name),
     });
     let remotes = plan.remotes.iter().map(|remote| Question {
@@ -195,19 +195,25 @@ fn questions(plan: &Plan, name: &str, family: &Family, previous: Option<&McpSyst
     workloads.chain(remotes).collect()
 }
 
-/// Whom to ask where an earlier status is all that is known: what runs elsewhere. Of what has no copies here, nothing else
-/// was asked.
-fn known_questions(status: &McpSystemStatus) -> Vec<Question> {
-    let asked = status.servers.iter().filter(|server| server.desired == 0 && server.answered.is_some());
+/// Whom to ask where an earlier status is all that is known: as a plan has it done. What should have no copies here, and was
+/// asked all the same, runs elsewhere.
+fn known_questions(status: &McpSystemStatus, name: &str, family: &Family) -> Vec<Question> {
     let question = |server: &ServerStatus| {
+        let endpoint = server.endpoint.clone()?;
         Some(Question {
             server: server.name.clone(),
-            endpoint: Endpoint::Mcp(server.endpoint.clone()?),
-            incarnation: Some(0),
+            incarnation: match server.desired {
+                0 => server.answered.map(|_| 0),
+                _ => incarnation(name, &server.name, family),
+            },
+            endpoint: match self_check(&server.name, &endpoint) {
+                Some(url) => Endpoint::SelfCheck(url),
+                None => Endpoint::Mcp(endpoint),
+            },
             before: told_before(server),
         })
     };
-    asked.filter_map(question).collect()
+    status.servers.iter().filter_map(question).collect()
 }
 
 /// What a server told before this operator started.
@@ -231,11 +237,8 @@ async fn invalid(
 ) -> Looked {
     context.setbacks.forget(key);
     let family = context.cache.family(key);
-    let mut told = context.asks.told(key);
-    if told.is_empty() {
-        // Nobody was asked since this operator started.
-        told = context.asks.set(key, previous.map(known_questions).unwrap_or_default());
-    }
+    let asked = previous.map(|status| known_questions(status, &key.name, &family)).unwrap_or_default();
+    let told = context.asks.set(key, asked);
     let observe = |status| observe_known(status, &key.name, &family, &told);
     let known = previous.map(observe).unwrap_or_default();
     let now = Time(Timestamp::now());

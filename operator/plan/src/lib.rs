@@ -19,6 +19,7 @@ mod workload;
 pub use finding::Finding;
 pub use mounts::{Mount, MountSource};
 pub use observed::{Embedded, Failure, Known, Observed, ObservedServer};
+pub use own::self_check;
 pub use plan::{LeftOut, Monitoring, Plan, Remote, plan};
 pub use quantity::{parse_cpu, parse_memory};
 pub use secret::{CallerKeys, FromEnvironment, KEYS_FILE, ORCHESTRATOR_KEY, SecretFile, SecretSource};

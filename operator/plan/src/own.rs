@@ -27,6 +27,11 @@ const POSTGRES_URL: &str = "storage/postgres-url";
 /// The variable that holds it on a laptop.
 const POSTGRES_URL_VARIABLE: &str = "MCP_POSTGRES_URL";
 
+/// Where an own server speaks MCP.
+const MCP: &str = "/mcp";
+/// Where it tells whether it is well.
+const HEALTH: &str = "/health";
+
 /// What a server reads.
 struct Reads {
     config: ConfigFile,
@@ -47,7 +52,7 @@ pub(crate) fn own(system: &Validated, kind: ServerKind, port: u16, spec: &Worklo
     };
     let volume = if kind == ServerKind::Memory { volume(system) } else { None };
     let moves = volume.is_some() && system.spec.storage.type_ == StorageType::Postgres;
-    let mut common = workload(system, kind.name(), port, "/mcp", spec);
+    let mut common = workload(system, kind.name(), port, MCP, spec);
     common.env.extend(match kind {
         ServerKind::WeaviateDirect => api_key(system),
         ServerKind::Memory => vectors_key(system),
@@ -59,8 +64,8 @@ pub(crate) fn own(system: &Validated, kind: ServerKind, port: u16, spec: &Worklo
         // One mover, and nobody who serves before it is done.
         replicas: if moves { common.replicas.min(1) } else { common.replicas },
         autoscaling: common.autoscaling.filter(|_| !moves),
-        health: Health::Http { ready: "/health".to_owned(), live: "/health/live".to_owned() },
-        self_check: Some(endpoint(system, kind.name(), port, "/health")),
+        health: Health::Http { ready: HEALTH.to_owned(), live: "/health/live".to_owned() },
+        self_check: self_check(kind.name(), &common.endpoint),
         config: Some(config),
         secrets,
         volume,
@@ -74,6 +79,13 @@ pub(crate) fn own(system: &Validated, kind: ServerKind, port: u16, spec: &Worklo
         },
         ..common
     }
+}
+
+/// Where one of the own servers, by its name and its MCP endpoint, tells that it has answered itself; none for all others,
+/// which are asked at that endpoint.
+pub fn self_check(server: &str, endpoint: &str) -> Option<String> {
+    server.parse::<ServerKind>().ok()?;
+    Some(format!("{}{HEALTH}", endpoint.strip_suffix(MCP)?))
 }
 
 /// Where the memory stores what it keeps itself, or where that still lies.
@@ -168,8 +180,8 @@ fn backends(system: &Validated, key_file: &Path) -> Vec<Backend> {
             ValidatedServer::Own { kind: ServerKind::Orchestrator, .. } => None,
             ValidatedServer::Own { kind, port, .. } => Some(Backend {
                 name: kind.name().to_owned(),
-                url: endpoint(system, kind.name(), *port, "/mcp"),
-                health_url: Some(endpoint(system, kind.name(), *port, "/health")),
+                url: endpoint(system, kind.name(), *port, MCP),
+                health_url: Some(endpoint(system, kind.name(), *port, HEALTH)),
                 key_file: Some(key_file.to_owned()),
             }),
             ValidatedServer::Extra { server, port } => Some(Backend {

@@ -47,7 +47,7 @@ pub(crate) fn observe(
     let mut seen = Seen::default();
     for workload in &plan.workloads {
         let progress = progress(name, &workload.name, family);
-        let pods = pods(workload, family);
+        let pods = pods(&workload.name, family);
         let (failure, again) = failure(workload, progress, &pods, now);
         let server = ObservedServer { failure, ..running(progress, told.get(&workload.name)) };
         seen.servers.insert(workload.name.clone(), server);
@@ -72,9 +72,7 @@ pub(crate) fn observe_known(
     for server in &status.servers {
         let progress = progress(name, &server.name, family);
         if server.desired > 0 || progress.is_some() {
-            let is_up = progress.is_some_and(|progress| progress.ready > 0);
-            let told = told.get(&server.name).filter(|_| is_up);
-            known.running.insert(server.name.clone(), running(progress, told));
+            known.running.insert(server.name.clone(), running(progress, told.get(&server.name)));
         } else if server.endpoint.is_some() {
             // What is left out has no endpoint either.
             known.elsewhere.insert(server.name.clone(), answered(told.get(&server.name)));
@@ -97,7 +95,7 @@ pub(crate) fn embedded(name: &str, family: &Family) -> Embedded {
 pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Option<(&'a Workload, &'a str)> {
     let workload = plan.workloads.iter().find(|workload| workload.moves)?;
     progress(name, &workload.name, family).filter(|progress| is_current(progress) && progress.ready > 0)?;
-    let mut ready = pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over);
+    let mut ready = pods(&workload.name, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over);
     ready.find_map(|(_, pod)| match &pod.mover {
         Some(Mover::Done(report)) => Some((workload, report.as_str())),
         _ => None,
@@ -105,11 +103,11 @@ pub(crate) fn moved<'a>(plan: &'a Plan, name: &str, family: &'a Family) -> Optio
 }
 
 /// A number that changes whenever the pods that answer for a server do; none while there are none.
-pub(crate) fn incarnation(name: &str, workload: &Workload, family: &Family) -> Option<u64> {
-    let progress = progress(name, &workload.name, family).filter(|progress| progress.ready > 0)?;
+pub(crate) fn incarnation(name: &str, server: &str, family: &Family) -> Option<u64> {
+    let progress = progress(name, server, family).filter(|progress| progress.ready > 0)?;
     let mut hasher = DefaultHasher::new();
     progress.observed_generation.hash(&mut hasher);
-    for (name, pod) in pods(workload, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over) {
+    for (name, pod) in pods(server, family).into_iter().filter(|(_, pod)| pod.ready && !pod.over) {
         (name, &pod.uid).hash(&mut hasher);
     }
     Some(hasher.finish())
@@ -123,8 +121,8 @@ fn progress<'a>(name: &str, server: &str, family: &'a Family) -> Option<&'a Prog
     }
 }
 
-fn pods<'a>(workload: &Workload, family: &'a Family) -> Vec<(&'a String, &'a Pod)> {
-    family.pods.iter().filter(|(_, pod)| pod.server == workload.name).collect()
+fn pods<'a>(server: &str, family: &'a Family) -> Vec<(&'a String, &'a Pod)> {
+    family.pods.iter().filter(|(_, pod)| pod.server == server).collect()
 }
 
 fn count(number: Option<i32>) -> u32 {
