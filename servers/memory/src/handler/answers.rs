@@ -192,12 +192,18 @@ pub(super) struct HealthReport {
     /// Why it is degraded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) store_error: Option<String>,
-    /// Agents whose index is in memory.
-    pub(super) indexes: u64,
+    /// Agents whose index is in memory. Told, as all that follows is, to those who may touch every tenant and every agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) indexes: Option<u64>,
     /// Bytes of these indexes.
-    pub(super) index_bytes: u64,
-    pub(super) search_cache: HealthOfCache,
-    pub(super) memory_cache: HealthOfCache,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index_bytes: Option<u64>,
+    /// How the cache of searches has served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) search_cache: Option<HealthOfCache>,
+    /// How the cache of memories has served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_cache: Option<HealthOfCache>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

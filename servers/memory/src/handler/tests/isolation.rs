@@ -30,7 +30,8 @@ async fn no_tool_lets_a_tenant_reach_what_is_anothers() {
 }
 
 #[tokio::test]
-async fn how_much_the_whole_store_takes_is_told_to_those_to_whom_all_belongs() {
+async fn what_belongs_to_all_together_is_told_to_those_to_whom_all_belongs() {
+    const OF_INDEXES_AND_CACHES: [&str; 4] = ["indexes", "index_bytes", "search_cache", "memory_cache"];
     let keys = "keys:\n- {principal: root, key: first-key-0123456789, tenants: [one, '*']}\n\
                 - {principal: one, key: second-key-0123456789, tenants: [one, two]}\n\
                 - {principal: a, key: third-key-0123456789, tenants: ['*'], agents: [a]}\n";
@@ -42,10 +43,21 @@ async fn how_much_the_whole_store_takes_is_told_to_those_to_whom_all_belongs() {
             let counted = client.call("get_memory_statistics", arguments).await.expect("counted");
             assert_eq!(counted.get("store_bytes").is_some(), is_told, "{counted}");
         }
+        let health = client.call("health_check", json!({})).await.expect("told");
+        assert_eq!(health["status"], "healthy");
+        for field in OF_INDEXES_AND_CACHES {
+            assert_eq!(health.get(field).is_some(), is_told, "{field}: {health}");
+        }
     }
-    let schema = root.tools["get_memory_statistics"].output_schema.as_ref().expect("an output schema");
-    let required = schema["required"].as_array().expect("a list");
-    assert!(required.contains(&json!("memories")) && !required.contains(&json!("store_bytes")));
+    let required = |tool: &str| {
+        let schema = root.tools[tool].output_schema.as_ref().expect("an output schema");
+        schema["required"].as_array().expect("a list").clone()
+    };
+    let statistics = required("get_memory_statistics");
+    assert!(statistics.contains(&json!("memories")) && !statistics.contains(&json!("store_bytes")));
+    let health = required("health_check");
+    assert!(health.contains(&json!("status")));
+    assert!(OF_INDEXES_AND_CACHES.iter().all(|field| !health.contains(&json!(field))), "{health:?}");
 }
 
 #[tokio::test]
