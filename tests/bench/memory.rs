@@ -116,6 +116,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// After so long without a request, a server takes what it takes at rest.
+const AT_REST: Duration = Duration::from_secs(10);
+
 /// How one server is measured.
 struct Measure<'a> {
     corpus: &'a Corpus,
@@ -128,7 +131,9 @@ struct Measure<'a> {
 impl Measure<'_> {
     fn server(&self, kind: Kind, sizes: &[usize]) -> Result<Figures> {
         let mut server = Server::start(kind, self.means)?;
-        let (start_ms, empty_mib) = (milliseconds(server.start), server.usage().mebibytes());
+        let start_ms = milliseconds(server.start);
+        std::thread::sleep(AT_REST);
+        let empty_mib = server.usage().mebibytes();
         let mut figures =
             Figures { server: kind.name, note: kind.note, start_ms, empty_mib, sizes: Vec::new() };
         let mut held = 0;

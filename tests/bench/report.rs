@@ -63,7 +63,7 @@ pub(crate) fn table(all: &[Figures]) -> String {
     let of_each =
         |read: fn(&Figures) -> f64| all.iter().map(|figures| Some(read(figures))).collect::<Vec<_>>();
     text += &line("start without data to first answer, ms", &of_each(|figures| figures.start_ms));
-    text += &line("RSS without data, MiB", &of_each(|figures| figures.empty_mib));
+    text += &line("RSS without data, at rest, MiB", &of_each(|figures| figures.empty_mib));
     for size in sizes {
         let at: Vec<Option<&AtSize>> =
             all.iter().map(|figures| figures.sizes.iter().find(|at| at.memories == size)).collect();
