@@ -17,8 +17,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
-use http_body_util::BodyExt;
+use axum::routing::{any, get};
+use http_body_util::{BodyExt, Full};
 use serde::de::IgnoredAny;
 use serde_json::json;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub(crate) struct Shared {
 
 /// All routes of a server: its endpoint, its health, its metrics, and those it adds itself.
 pub(crate) fn router(mcp: Service, extra: Option<Router>, shared: Shared) -> Router {
-    let mcp = Router::new().route_service("/mcp", mcp).layer(from_fn_with_state(shared.clone(), endpoint));
+    // Shared: as a service of its own it would be copied for each request, with all the names that it lets in.
+    let mcp = Router::new().route("/mcp", any(endpoint)).with_state((shared.clone(), Arc::new(mcp)));
     // For who reaches the server by the paths of its endpoint alone.
     let beside = format!("/mcp/{}/health", shared.health.server.replace('-', "_"));
     let own = Router::new()
@@ -72,12 +73,12 @@ async fn leave(State(shared): State<Shared>, request: Request, next: Next) -> Re
     response
 }
 
-/// Around the endpoint: callers show their keys first, there are not too many at a time, bodies arrive in time or
+/// The endpoint: callers show their keys first, there are not too many at a time, bodies arrive in time or
 /// not at all, errors are JSON-RPC, allowed browsers may read.
-async fn endpoint(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+async fn endpoint(State((shared, mcp)): State<(Shared, Arc<Service>)>, request: Request) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let method = request.method().clone();
-    let mut response = match served(&shared, request, next).await {
+    let mut response = match served(&shared, &mcp, request).await {
         Ok(response) | Err(response) => response,
     };
     if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
@@ -102,7 +103,7 @@ async fn endpoint(State(shared): State<Shared>, request: Request, next: Next) ->
 }
 
 /// The answer of the SDK, or that of whatever stood before it.
-async fn served(shared: &Shared, request: Request, next: Next) -> Result<Response, Response> {
+async fn served(shared: &Shared, mcp: &Service, request: Request) -> Result<Response, Response> {
     let (mut parts, body) = request.into_parts();
     let marked = shared.check.marked(&parts.headers);
     // A browser's question beforehand carries no key and does nothing.
@@ -120,7 +121,7 @@ async fn served(shared: &Shared, request: Request, next: Next) -> Result<Respons
     // A full server works: were its own question refused, it would be taken for a broken one.
     let place = if marked { None } else { Some(shared.limits.enter().ok_or_else(|| busy(&shared.limits))?) };
     let (body, _room) = read(&parts.headers, body, &shared.limits, marked).await?;
-    let answer = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    let answer = mcp.handle(Request::from_parts(parts, Full::new(body.clone()))).await.map(Body::new);
     Ok(held(rewritten(answer, &body).await, place).await)
 }
 
