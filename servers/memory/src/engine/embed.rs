@@ -87,6 +87,19 @@ impl Backlog {
         todo.after.take().map(Work::After)
     }
 
+    /// Takes note that these, as they are, get their vectors with all others: each text costs time, and maybe money. One that
+    /// is written from now on is looked at again.
+    fn looks_at(&self, entries: &[Unembedded]) {
+        let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        let Todo { written, count, .. } = &mut *todo;
+        for entry in entries {
+            if let Some(numbers) = written.get_mut(&entry.scope) {
+                *count = count.saturating_sub(usize::from(numbers.remove(&entry.number)));
+            }
+        }
+        written.retain(|_, numbers| !numbers.is_empty());
+    }
+
     /// Leaves the entries after this one to another replica for now.
     fn leave(&self, after: u64) {
         self.add(Work::After(after));
@@ -306,6 +319,7 @@ impl<S: Store> Engine<S> {
             let entries = self.store.unembedded(model, *cursor, PAGE).await?;
             let Some(last) = entries.last() else { break };
             let last = last.cursor;
+            self.backlog.looks_at(&entries);
             let parts = entries.chunks(BATCH).map(|part| self.embed(part, neural, model));
             try_join_all(parts).await?.into_iter().for_each(|part| outcome.count(part));
             if let Err(error) = self.keep_up(&entries).await {
@@ -387,5 +401,31 @@ impl<S: Store> Engine<S> {
             self.store.keep_vectors(scope, model, vectors).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::scope;
+
+    #[test]
+    fn what_was_looked_at_with_all_others_is_not_looked_at_again() {
+        let backlog = Backlog::default();
+        for (agent, numbers) in [("a", vec![1, 2]), ("b", vec![1])] {
+            backlog.add(Work::Written(scope(agent), numbers.into_iter().collect()));
+        }
+        let entry = |agent, number| Unembedded {
+            cursor: number,
+            scope: scope(agent),
+            number,
+            version: 1,
+            content: String::new(),
+        };
+        backlog.looks_at(&[entry("a", 1), entry("b", 1), entry("c", 1)]);
+        let Some(Work::Written(left, numbers)) = backlog.take() else { panic!("one is left") };
+        assert_eq!((left, numbers), (scope("a"), BTreeSet::from([2])));
+        assert!(backlog.take().is_none());
+        assert_eq!(backlog.todo.lock().expect("sound").count, 0);
     }
 }
