@@ -178,12 +178,15 @@ fn backends(system: &Validated, key_file: &Path) -> Vec<Backend> {
         .iter()
         .filter_map(|server| match server {
             ValidatedServer::Own { kind: ServerKind::Orchestrator, .. } => None,
-            ValidatedServer::Own { kind, port, .. } => Some(Backend {
-                name: kind.name().to_owned(),
-                url: endpoint(system, kind.name(), *port, MCP),
-                health_url: Some(endpoint(system, kind.name(), *port, HEALTH)),
-                key_file: Some(key_file.to_owned()),
-            }),
+            ValidatedServer::Own { kind, port, .. } => {
+                let url = endpoint(system, kind.name(), *port, MCP);
+                Some(Backend {
+                    name: kind.name().to_owned(),
+                    health_url: self_check(kind.name(), &url),
+                    url,
+                    key_file: Some(key_file.to_owned()),
+                })
+            }
             ValidatedServer::Extra { server, port } => Some(Backend {
                 name: server.name.clone(),
                 url: endpoint(system, &server.name, *port, &server.path),
