@@ -16,13 +16,25 @@ fn tools(settings: &Value) -> Value {
     json!({"servers": {"orchestrator": {"enabled": false}, "memory": {"enabled": false}, "tools": settings}})
 }
 
-/// Has the Deployment or the autoscaler say this of itself.
-fn says(scene: &Scene, kind: Kind, type_: &str, status: &str, reason: &str, since: &str) {
-    scene.change(kind, "demo-tools", |object| {
-        object["status"] = json!({"conditions": [{
-            "type": type_, "status": status, "reason": reason, "message": "", "lastTransitionTime": since,
-        }]});
+/// Has the Deployment say whether all copies are ready.
+fn available(scene: &Scene, status: &str, since: &str) {
+    says(
+        scene,
+        Kind::Deployment,
+        &json!({"type": "Available", "status": status, "lastTransitionTime": since}),
+    );
+}
+
+/// Has the autoscaler say whether it can decide.
+fn active(scene: &Scene, status: &str, reason: &str, message: &str, since: &str) {
+    let condition = json!({
+        "type": "ScalingActive", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
     });
+    says(scene, Kind::Autoscaler, &condition);
+}
+
+fn says(scene: &Scene, kind: Kind, condition: &Value) {
+    scene.change(kind, "demo-tools", |object| object["status"] = json!({"conditions": [condition]}));
 }
 
 fn replicas(scene: &Scene) -> Value {
@@ -54,33 +66,25 @@ async fn an_autoscaler_is_made_and_what_it_decides_is_left_to_it() {
 async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_that_changes_nothing() {
     let scene = Scene::new(tools(&json!({"autoscaling": {"maxReplicas": 5}})));
     scene.settle().await;
-    says(&scene, Kind::Deployment, "Available", "True", "", LONG_AGO);
+    available(&scene, "True", LONG_AGO);
     let ready = scene.condition("Ready");
-    let says = |status: &str, reason: &str, message: &str, since: &str| {
-        scene.change(Kind::Autoscaler, "demo-tools", |autoscaler| {
-            autoscaler["status"] = json!({"conditions": [{
-                "type": "ScalingActive", "status": status, "reason": reason, "message": message,
-                "lastTransitionTime": since,
-            }]});
-        });
-    };
     let reason = "FailedGetResourceMetric";
-    says("False", reason, "no metrics API", LONG_AGO);
+    active(&scene, "False", reason, "no metrics API", LONG_AGO);
     assert_eq!(scene.look().await.1, [STATUS, "EVENT AutoscalerFailing"]);
     let (status, told, message) = scene.condition("Degraded");
     assert_eq!((status.as_str(), told.as_str()), ("True", "AutoscalerFailing"));
     assert!(message.ends_with("FailedGetResourceMetric: no metrics API"), "{message}");
     assert_eq!(scene.condition("Ready"), ready);
 
-    says("False", reason, "no metrics of its pods", &Timestamp::now().to_string());
+    active(&scene, "False", reason, "no metrics of its pods", &Timestamp::now().to_string());
     let (looked, calls) = scene.look().await;
     assert_eq!((looked.next, calls), (Next::Rest, Vec::new()));
 
-    says("True", "ValidMetricFound", "", &Timestamp::now().to_string());
+    active(&scene, "True", "ValidMetricFound", "", &Timestamp::now().to_string());
     assert_eq!(scene.look().await.1, [STATUS]);
     assert_eq!(scene.condition("Degraded").0, "False");
 
-    says("False", reason, "no metrics API", &Timestamp::now().to_string());
+    active(&scene, "False", reason, "no metrics API", &Timestamp::now().to_string());
     let (looked, calls) = scene.look().await;
     assert_eq!(calls, [""; 0], "it may just have new pods");
     assert!(matches!(looked.next, Next::After(_)), "{looked:?}");
@@ -90,18 +94,17 @@ async fn an_autoscaler_that_cannot_decide_is_told_once_and_what_it_says_after_th
 async fn a_roll_out_that_takes_long_is_no_fault_of_the_autoscaler() {
     let scene = Scene::new(tools(&json!({"autoscaling": {"maxReplicas": 5}})));
     scene.settle().await;
-    let ready = |status: &str, since: &str| says(&scene, Kind::Deployment, "Available", status, "", since);
-    says(&scene, Kind::Autoscaler, "ScalingActive", "False", "FailedGetResourceMetric", LONG_AGO);
-    ready("False", LONG_AGO);
+    active(&scene, "False", "FailedGetResourceMetric", "", LONG_AGO);
+    available(&scene, "False", LONG_AGO);
     let (looked, calls) = scene.look().await;
     assert_eq!((looked.next, calls), (Next::Rest, Vec::new()));
 
-    ready("True", &Timestamp::now().to_string());
+    available(&scene, "True", &Timestamp::now().to_string());
     let (looked, calls) = scene.look().await;
     assert_eq!(calls, [""; 0], "its pods are new");
     assert!(matches!(looked.next, Next::After(_)), "{looked:?}");
 
-    ready("True", LONG_AGO);
+    available(&scene, "True", LONG_AGO);
     assert_eq!(scene.look().await.1, [STATUS, "EVENT AutoscalerFailing"]);
 }
 
