@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use memchr::memmem;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::http::{Connection, Place};
@@ -25,6 +27,22 @@ pub struct Client {
     ids: u64,
     /// Of a server that has sessions.
     headers: String,
+}
+
+/// A request. It borrows what it is about, since load is made of many.
+#[derive(Serialize)]
+struct Request<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: P,
+}
+
+/// What a request to call a tool is about.
+#[derive(Serialize)]
+struct ToolCall<'a> {
+    name: &'a str,
+    arguments: &'a Value,
 }
 
 /// An answer as it came, and how long it took.
@@ -63,7 +81,7 @@ impl Client {
     fn begin(wire: Wire) -> Result<Self> {
         let mut client = Self { wire, ids: 0, headers: String::new() };
         let about = json!({"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "mcp-system-tests", "version": "1"}});
-        let message = client.message("initialize", &about);
+        let message = client.message("initialize", &about)?;
         if let Wire::Http(connection) = &mut client.wire {
             let reply = connection.post(&message)?;
             ensure!(reply.status == 200, "initialize was answered with HTTP {}", reply.status);
@@ -92,7 +110,7 @@ impl Client {
 
     /// The names of the tools.
     pub fn tools(&mut self) -> Result<Vec<String>> {
-        let message = self.message("tools/list", &json!({}));
+        let message = self.message("tools/list", &json!({}))?;
         let result = self.exchange(&message)?.result()?;
         let tools = result["tools"].as_array().context("tools/list named no tools")?;
         Ok(tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect())
@@ -100,17 +118,16 @@ impl Client {
 
     /// Calls a tool and reads the answer only as far as to see whether it failed.
     pub fn call(&mut self, tool: &str, arguments: &Value) -> Result<Timed> {
-        let message = self.message("tools/call", &json!({"name": tool, "arguments": arguments}));
+        let message = self.message("tools/call", &ToolCall { name: tool, arguments })?;
         let timed = self.exchange(&message)?;
-        let failed =
-            contains(&timed.body, b"\"isError\":true") || contains(&timed.body, b"\"isError\": true");
-        ensure!(!failed, "{tool} failed: {}", String::from_utf8_lossy(&timed.body));
+        ensure!(!failed(&timed.body), "{tool} failed: {}", String::from_utf8_lossy(&timed.body));
         Ok(timed)
     }
 
-    fn message(&mut self, method: &str, params: &Value) -> Vec<u8> {
+    fn message(&mut self, method: &str, params: &impl Serialize) -> Result<Vec<u8>> {
         self.ids += 1;
-        json!({"jsonrpc": "2.0", "id": self.ids, "method": method, "params": params}).to_string().into_bytes()
+        let request = Request { jsonrpc: "2.0", id: self.ids, method, params };
+        serde_json::to_vec(&request).context("the request is no JSON")
     }
 
     fn exchange(&mut self, message: &[u8]) -> Result<Timed> {
@@ -151,6 +168,38 @@ impl Timed {
     }
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
+/// Whether a tool's result says that it failed. Text within a string that says so has its quotes escaped, and does not
+/// count.
+fn failed(body: &[u8]) -> bool {
+    const MARK: &[u8] = b"\"isError\":";
+    memmem::find_iter(body, MARK).any(|at| body[at + MARK.len()..].trim_ascii_start().starts_with(b"true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_says_so_failed() {
+        for body in [
+            r#"{"result":{"content":[],"isError":true}}"#,
+            r#"{"result": {"isError": true, "content": []}}"#,
+            r#"{"of_one":{"isError":false},"of_another":{"isError":true}}"#,
+        ] {
+            assert!(failed(body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_denies_it_or_says_nothing_or_quotes_one_that_failed_did_not() {
+        for body in [
+            "",
+            r#"{"result":{"content":[]}}"#,
+            r#"{"result":{"isError":false,"structuredContent":true}}"#,
+            r#"{"result":{"content":[{"type":"text","text":"{\"isError\":true}"}]}}"#,
+            r#"{"result":{"isError":"#,
+        ] {
+            assert!(!failed(body.as_bytes()), "{body}");
+        }
+    }
 }

@@ -97,13 +97,17 @@ impl Connection {
             }
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.trim();
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = value.parse().ok(),
-                "transfer-encoding" => chunked = value.eq_ignore_ascii_case("chunked"),
-                "connection" => closes = value.eq_ignore_ascii_case("close"),
-                "content-type" => reply.event_stream = value.starts_with("text/event-stream"),
-                "mcp-session-id" => reply.session = Some(value.to_owned()),
-                _ => {}
+            let is = |header: &str| name.eq_ignore_ascii_case(header);
+            if is("content-length") {
+                length = value.parse().ok();
+            } else if is("transfer-encoding") {
+                chunked = value.eq_ignore_ascii_case("chunked");
+            } else if is("connection") {
+                closes = value.eq_ignore_ascii_case("close");
+            } else if is("content-type") {
+                reply.event_stream = value.starts_with("text/event-stream");
+            } else if is("mcp-session-id") {
+                reply.session = Some(value.to_owned());
             }
         }
         if chunked {
