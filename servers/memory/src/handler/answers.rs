@@ -1,11 +1,13 @@
 //! What the tools answer.
 
 use crate::engine;
-use crate::model::{self, Entry, Inserted, Kind, Page, Role, Said, Scope, Session};
+use crate::model::{self, Entry, Inserted, Kept, Kind, Page, Role, Said, Scope, Session};
 use crate::moment::Moment;
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::sync::Arc;
 
 /// An entry as clients see it.
 #[allow(clippy::struct_field_names, reason = "the names that clients know")]
@@ -61,16 +63,52 @@ impl Memory {
 }
 
 /// A memory that a search found.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, JsonSchema)]
 pub(super) struct Found {
+    #[schemars(skip)]
+    agent_id: Arc<str>,
     /// The memory itself.
-    #[serde(flatten)]
-    memory: Memory,
+    #[schemars(flatten, with = "Memory")]
+    kept: Arc<Kept>,
     /// How well it fits the query; higher is better. Only scores of one search compare.
     score: f32,
     /// What the score is made of, when that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     explanation: Option<Explanation>,
+}
+
+impl Serialize for Found {
+    /// Writes all that [`Memory`] says, and what follows it. Searches are most of what is asked: a derived `flatten` would
+    /// take a copy of the entry, and have the map grow step by step, for it does not tell how many fields there are.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = &self.kept.entry;
+        let speaker = entry.speaker.as_ref();
+        // Room for all that there may be.
+        let mut map = serializer.serialize_map(Some(14))?;
+        map.serialize_entry("memory_id", &entry.id)?;
+        map.serialize_entry("agent_id", &*self.agent_id)?;
+        map.serialize_entry("kind", &entry.kind())?;
+        write_some(&mut map, "session_id", entry.session_id.as_ref())?;
+        map.serialize_entry("memory_type", &entry.memory_type)?;
+        map.serialize_entry("content", &entry.content)?;
+        write_some(&mut map, "role", speaker.map(|speaker| &speaker.role))?;
+        write_some(&mut map, "user_id", speaker.and_then(|speaker| speaker.user_id.as_ref()))?;
+        write_some(&mut map, "context", entry.context.as_ref())?;
+        map.serialize_entry("importance", &entry.importance)?;
+        map.serialize_entry("created_at", &entry.created_at)?;
+        map.serialize_entry("updated_at", &entry.updated_at)?;
+        map.serialize_entry("score", &self.score)?;
+        write_some(&mut map, "explanation", self.explanation.as_ref())?;
+        map.end()
+    }
+}
+
+fn write_some<M: SerializeMap>(
+    map: &mut M,
+    name: &str,
+    value: Option<&impl Serialize>,
+) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, value))
 }
 
 /// The parts of a score: they add up to it, once multiplied by `weight` and before any second look.
@@ -105,17 +143,27 @@ impl Found {
             weight: parts.weight,
             judgement: found.judgement,
         });
-        Self { memory: Memory::of(scope, found.kept.entry.clone()), score: found.score, explanation }
+        Self { agent_id: scope.agent_id.clone(), kept: found.kept.clone(), score: found.score, explanation }
     }
 }
 
 /// The result of a search that may have come out of the cache.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct CachedList {
-    #[serde(flatten)]
-    pub(super) list: List<Found>,
+    memories: Vec<Found>,
+    /// How many there are here.
+    count: usize,
+    /// Whether there would be more, had they not grown too large for one answer.
+    truncated: bool,
     /// Whether the answer came out of the cache.
-    pub(super) cached: bool,
+    cached: bool,
+}
+
+impl CachedList {
+    pub(super) fn of(list: List<Found>, cached: bool) -> Self {
+        let List { memories, count, truncated } = list;
+        Self { memories, count, truncated, cached }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -367,5 +415,98 @@ impl SessionCreated {
             created_at: session.created_at,
             expires_at: session.expires_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Speaker;
+    use mcp_system_retrieval::Parts;
+    use rmcp::handler::server::tool::schema_for_output;
+    use rmcp::model::object;
+    use serde_json::json;
+
+    /// With all that may be left out, or without all of it.
+    fn found(full: bool) -> Found {
+        let entry = Entry {
+            id: "m".to_owned(),
+            speaker: full.then(|| Speaker { role: Role::User, user_id: Some("u".to_owned()) }),
+            session_id: full.then(|| "s".to_owned()),
+            memory_type: "general".to_owned(),
+            content: "Ada prefers tea".to_owned(),
+            context: full.then(|| object(json!({"k": 1}))),
+            importance: 0.5,
+            created_at: Moment(0),
+            updated_at: Moment(1_000_000),
+            archived: None,
+        };
+        let found = engine::Found {
+            kept: Arc::new(Kept { number: 1, version: 2, entry }),
+            score: 0.75,
+            parts: Parts { lexical: 0.5, weight: 1.0, ..Parts::default() },
+            judgement: full.then_some(0.25),
+        };
+        Found::of(&Scope::new("t", "a"), &found, full)
+    }
+
+    fn keys(value: &impl Serialize) -> Vec<String> {
+        let value = serde_json::to_value(value).expect("JSON");
+        value.as_object().expect("an object").keys().cloned().collect()
+    }
+
+    #[test]
+    fn what_was_found_is_written_in_order_without_what_is_not_there() {
+        let written = |full| serde_json::to_value(found(full)).expect("JSON").to_string();
+        let bare = json!({
+            "memory_id": "m",
+            "agent_id": "a",
+            "kind": "memory",
+            "memory_type": "general",
+            "content": "Ada prefers tea",
+            "importance": 0.5,
+            "created_at": "1970-01-01T00:00:00.000000Z",
+            "updated_at": "1970-01-01T00:00:01.000000Z",
+            "score": 0.75
+        });
+        assert_eq!(written(false), bare.to_string());
+        let full = json!({
+            "memory_id": "m",
+            "agent_id": "a",
+            "kind": "message",
+            "session_id": "s",
+            "memory_type": "general",
+            "content": "Ada prefers tea",
+            "role": "user",
+            "user_id": "u",
+            "context": {"k": 1},
+            "importance": 0.5,
+            "created_at": "1970-01-01T00:00:00.000000Z",
+            "updated_at": "1970-01-01T00:00:01.000000Z",
+            "score": 0.75,
+            "explanation": {
+                "lexical": 0.5,
+                "vector": 0.0,
+                "soft": 0.0,
+                "dense": 0.0,
+                "neighbours": 0.0,
+                "weight": 1.0,
+                "judgement": 0.25
+            }
+        });
+        assert_eq!(written(true), full.to_string());
+    }
+
+    #[test]
+    fn schemas_name_just_what_is_written() {
+        let schema = schema_for_output::<Found>();
+        assert_eq!(keys(&schema["properties"]), keys(&found(true)));
+        assert_eq!(schema["required"], json!(keys(&found(false))));
+
+        let list = List { memories: vec![found(false)], count: 1, truncated: false };
+        let list = CachedList::of(list, true);
+        let schema = schema_for_output::<CachedList>();
+        assert_eq!(keys(&schema["properties"]), ["memories", "count", "truncated", "cached"]);
+        assert_eq!(schema["required"], json!(keys(&list)));
     }
 }

@@ -130,7 +130,7 @@ impl<S: Store> MemoryHandler<S> {
             let page = self.engine.search(&scope, &search, Moment::now()).await?;
             (List::of(page, |found| Found::of(&scope, &found, explain)), false)
         };
-        Ok(Json(CachedList { list, cached }))
+        Ok(Json(CachedList::of(list, cached)))
     }
 
     #[tool(
