@@ -251,8 +251,10 @@ impl<S: Store> Engine<S> {
         let (now, life) = (Instant::now(), self.store.lives());
         let mut read = Vec::with_capacity(places.len());
         let mut missing = Vec::new();
+        let mut key: MemoryKey = (scope.clone(), life, 0, 0);
         for &(number, version) in places {
-            match self.memories.get(&(scope.clone(), life, number, version), now) {
+            (key.2, key.3) = (number, version);
+            match self.memories.get(&key, now) {
                 Some(kept) => read.push(kept),
                 None => missing.push(number),
             }
