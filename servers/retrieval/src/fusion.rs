@@ -18,6 +18,18 @@ impl Weights {
     pub(crate) const STATIC: Self = Self { lexical: 0.3, vector: 0.2, soft: 0.5, dense: 0.0 };
     /// Beside a neural model, which leaves the static vector little to tell.
     pub(crate) const DENSE: Self = Self { lexical: 0.25, vector: 0.02, soft: 0.4, dense: 0.33 };
+    /// All kinds alike.
+    pub(crate) const EVEN: Self = Self { lexical: 1.0, vector: 1.0, soft: 1.0, dense: 1.0 };
+
+    /// What each kind counts whose best value is this.
+    pub(crate) fn over(self, best: Self) -> Self {
+        Self {
+            lexical: self.lexical / best.lexical,
+            vector: self.vector / best.vector,
+            soft: self.soft / best.soft,
+            dense: self.dense / best.dense,
+        }
+    }
 }
 
 /// The part of its score that an entry gives to those one, and two, places away.
@@ -68,6 +80,11 @@ impl Best {
     /// Keeps this many at the most, and only those above a score.
     pub(crate) fn above(threshold: f32, most: usize) -> Self {
         Self { most, threshold, kept: Vec::with_capacity(most * 2) }
+    }
+
+    /// Entries with no more than this would not be kept now.
+    pub(crate) const fn threshold(&self) -> f32 {
+        self.threshold
     }
 
     /// Whether an entry with this score would be kept now.

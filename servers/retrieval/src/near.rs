@@ -87,27 +87,28 @@ pub(crate) fn lists(table: &Table, tokens: &[Token]) -> Vec<Option<Arc<Near>>> {
 /// Half of each vector, which tells most, is compared first; the other half only where that leaves it open.
 pub(crate) fn among(table: &Table, tokens: &[Token], others: &[Token]) -> Vec<Near> {
     let mut lists: Vec<Near> = tokens.iter().map(|_| Near::default()).collect();
-    let (mut halves, mut inverse_norms) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
-    let mut guesses = [0.0; BLOCK];
+    let mut halves = [[0; HALF]; BLOCK];
+    let (mut inverse_norms, mut guesses) = ([0.0; BLOCK], [0.0; BLOCK]);
     for others in others.chunks(BLOCK) {
-        halves.clear();
-        halves.extend(others.iter().map(|other| half(&table.rows()[usize::from(*other)])));
-        inverse_norms.clear();
-        inverse_norms.extend(others.iter().map(|other| table.inverse_norms()[usize::from(*other)]));
-        let guesses = &mut guesses[..others.len()];
+        let places = halves.iter_mut().zip(&mut inverse_norms);
+        for ((place, inverse_norm), other) in places.zip(others) {
+            *place = half(&table.rows()[usize::from(*other)]);
+            *inverse_norm = table.inverse_norms()[usize::from(*other)];
+        }
+        // What is left of the block before is near to nothing.
+        inverse_norms[others.len()..].fill(0.0);
         for (list, &token) in lists.iter_mut().zip(tokens) {
             let Some((vector, own)) = table.row(token) else { continue };
-            dots(&half(vector), halves.as_flattened(), guesses);
-            for (guess, inverse_norm) in guesses.iter_mut().zip(&inverse_norms) {
-                *guess *= inverse_norm * own;
-            }
-            for (guesses, few) in guesses.chunks(TOGETHER).zip(others.chunks(TOGETHER)) {
+            dots(&half(vector), halves[..others.len()].as_flattened(), &mut guesses);
+            let least = LEAST_GUESS / own;
+            let few = guesses.as_chunks::<TOGETHER>().0.iter().zip(inverse_norms.as_chunks::<TOGETHER>().0);
+            for ((guesses, inverse_norms), others) in few.zip(others.chunks(TOGETHER)) {
+                let near = guesses.iter().zip(inverse_norms).map(|(guess, norm)| guess * norm > least);
                 // Together, since most have nothing that is near.
-                let highest = guesses.iter().fold(f32::MIN, |a, b| if *b > a { *b } else { a });
-                if highest <= LEAST_GUESS {
+                if !near.clone().fold(false, |any, near| any | near) {
                     continue;
                 }
-                for (&other, _) in few.iter().zip(guesses).filter(|(_, guess)| **guess > LEAST_GUESS) {
+                for (&other, _) in others.iter().zip(near).filter(|(_, near)| *near) {
                     let cosine = table.cosine((vector, own), other);
                     if cosine > FLOOR {
                         list.tokens.push(other);

@@ -109,7 +109,7 @@ impl Table {
     /// The cosine of such a vector with that of a token of the table.
     pub(crate) fn cosine(&self, (vector, inverse_norm): (&Vector, f32), token: Token) -> f32 {
         let token = usize::from(token);
-        product([(vector, &self.rows[token])]) * inverse_norm * self.inverse_norms[token]
+        product(vector, &self.rows[token]) * inverse_norm * self.inverse_norms[token]
     }
 
     /// The weighted mean of tokens, as bytes; all zero for none.

@@ -96,14 +96,25 @@ impl Rows {
         guesses
     }
 
-    /// The cosine of a row with a vector; 0 with one of another width.
-    pub(crate) fn cosine(&self, row: usize, probe: &Probe<'_>) -> f32 {
+    /// Tells the cosines of some rows with a vector, in their order; none with one of another width.
+    pub(crate) fn cosines(&self, rows: impl Iterator<Item = u32>, probe: &Probe<'_>, tell: impl FnMut(f32)) {
         if probe.vector.len() != self.width() {
-            return 0.0;
+            return;
         }
-        let (head, tail) = probe.vector.split_at(self.heads.width());
-        let product = product([(head, self.heads.row(row)), (tail, self.tails.row(row))]);
-        product * probe.inverse_norm * self.inverse_norms[row]
+        let wanted = Cosines { of: self, rows, probe, tell };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            return Simd::vectorize(avx2, CosinesOnAvx2 { wanted, avx2 });
+        }
+        wanted.by(dot);
+    }
+
+    /// The cosine of one row with a vector; 0 with one of another width.
+    #[cfg(test)]
+    pub(crate) fn cosine(&self, row: u32, probe: &Probe<'_>) -> f32 {
+        let mut cosine = 0.0;
+        self.cosines(std::iter::once(row), probe, |it| cosine = it);
+        cosine
     }
 
     /// Heap bytes, roughly.
@@ -124,16 +135,16 @@ pub(crate) fn dots(vector: &[i8], rows: &[i8], products: &mut [f32]) {
 
 /// The cosine of two vectors.
 pub(crate) fn cosine(a: &[i8], b: &[i8]) -> f32 {
-    product([(a, b)]) * inverse_norm(a) * inverse_norm(b)
+    product(a, b) * inverse_norm(a) * inverse_norm(b)
 }
 
-/// The dot product of two vectors, given in parts. No number is -128.
-pub(crate) fn product<const PARTS: usize>(parts: [(&[i8], &[i8]); PARTS]) -> f32 {
+/// The dot product of two vectors. No number is -128.
+pub(crate) fn product(a: &[i8], b: &[i8]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = pulp::x86::V3::try_new() {
-        return Simd::vectorize(avx2, ProductOnAvx2 { parts, avx2 });
+        return to_float(Simd::vectorize(avx2, ProductOnAvx2 { a, b, avx2 }));
     }
-    to_float(parts.iter().map(|(a, b)| dot(a, b)).sum())
+    to_float(dot(a, b))
 }
 
 struct Dots<'a> {
@@ -214,30 +225,74 @@ fn dots_of<const BLOCKS: usize>(v3: pulp::x86::V3, vector: &[[i8; 32]], rows: &[
     }
 }
 
+/// See [`Rows::cosines`].
+struct Cosines<'a, Wanted, Tell> {
+    of: &'a Rows,
+    rows: Wanted,
+    probe: &'a Probe<'a>,
+    tell: Tell,
+}
+
+impl<Wanted: Iterator<Item = u32>, Tell: FnMut(f32)> Cosines<'_, Wanted, Tell> {
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
+    fn by(self, product: impl Fn(&[i8], &[i8]) -> i32) {
+        let Self { of: Rows { heads, tails, inverse_norms }, rows, probe, mut tell } = self;
+        let (head, tail) = probe.vector.split_at(heads.width());
+        for row in rows {
+            let row = row as usize;
+            let product = product(head, heads.row(row)) + product(tail, tails.row(row));
+            tell(to_float(product) * probe.inverse_norm * inverse_norms[row]);
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
-struct ProductOnAvx2<'a, const PARTS: usize> {
-    parts: [(&'a [i8], &'a [i8]); PARTS],
+struct CosinesOnAvx2<'a, Wanted, Tell> {
+    wanted: Cosines<'a, Wanted, Tell>,
     avx2: pulp::x86::V3,
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<const PARTS: usize> pulp::WithSimd for ProductOnAvx2<'_, PARTS> {
-    type Output = f32;
+impl<Wanted: Iterator<Item = u32>, Tell: FnMut(f32)> pulp::WithSimd for CosinesOnAvx2<'_, Wanted, Tell> {
+    type Output = ();
 
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "as above")]
-    fn with_simd<S: Simd>(self, _: S) -> f32 {
-        let v3 = self.avx2;
-        let mut all = pulp::cast([0i32; 8]);
-        let mut rest = 0;
-        for (a, b) in self.parts {
-            let (blocks, end) = a.as_chunks::<32>();
-            all = v3.avx2._mm256_add_epi32(all, sums(v3, blocks, b.as_chunks().0));
-            rest += dot(end, &b[a.len() - end.len()..]);
-        }
-        let all: [i32; 8] = pulp::cast(all);
-        to_float(all.iter().sum::<i32>() + rest)
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { wanted, avx2 } = self;
+        wanted.by(
+            #[inline(always)]
+            |a, b| product_on(avx2, a, b),
+        );
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct ProductOnAvx2<'a> {
+    a: &'a [i8],
+    b: &'a [i8],
+    avx2: pulp::x86::V3,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::WithSimd for ProductOnAvx2<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as above")]
+    fn with_simd<S: Simd>(self, _: S) -> i32 {
+        product_on(self.avx2, self.a, self.b)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as above")]
+fn product_on(v3: pulp::x86::V3, a: &[i8], b: &[i8]) -> i32 {
+    let (blocks, end) = a.as_chunks::<32>();
+    let sums: [i32; 8] = pulp::cast(sums(v3, blocks, b.as_chunks().0));
+    sums.iter().sum::<i32>() + dot(end, &b[a.len() - end.len()..])
 }
 
 /// Sums that add up to the product of some blocks of a vector with as many of a row.
@@ -300,7 +355,7 @@ mod tests {
             }
             let length = |v: &[i8]| v.iter().map(|&n| f64::from(n).powi(2)).sum::<f64>().sqrt();
             for (number, row) in rows.iter().enumerate() {
-                let cosine = matrix.cosine(number, &Probe::new(&vector));
+                let cosine = matrix.cosine(u32::try_from(number).expect("few"), &Probe::new(&vector));
                 let dot: f64 = row.iter().zip(&vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                 let product = length(row) * length(&vector);
                 let expected = if product > 0.0 { dot / product } else { 0.0 };

@@ -4,81 +4,78 @@ use super::to_slot;
 use crate::fusion::Best;
 use std::ops::Range;
 
-/// Scores that are looked at together first, since most hold none that is wanted.
-const BLOCK: usize = 32;
-/// One block of so many tells what the others are like.
-const SAMPLED: usize = 8;
-/// The most blocks that do.
-const MOST_SAMPLED: usize = 64;
+/// Scores that are made together.
+const BLOCK: usize = 64;
+/// Scores that are looked at together first, since most hold none that is wanted: as many as the processor compares at once.
+const LANES: usize = 8;
 
-/// The slots with the best scores above 0 among those that are accepted, which is asked only of those that would be
-/// among them. `scores` writes the scores of some slots.
+/// The slots with the best scores above a least one, which is 0 or more, among those that are accepted; this is asked only of
+/// those that would be among them. `scores` writes the scores of some slots.
 pub(super) fn best_of(
     slots: usize,
     scores: impl Fn(Range<usize>, &mut [f32]),
-    most: usize,
+    (least, most): (f32, usize),
     accepted: impl Fn(u32) -> bool,
 ) -> Vec<(f32, u32)> {
-    let above = |least: f32| {
-        pulp::Arch::new().dispatch(Above { least, slots, scores: &scores, most, accepted: &accepted })
-    };
-    let least = likely_least(slots, &scores, most);
-    let kept = above(least.max(0.0));
-    // Too much was hoped for, or few are accepted.
-    if kept.len() < most && least > 0.0 { above(0.0) } else { kept }
+    let mut best = Best::above(least, most);
+    pulp::Arch::new().dispatch(Above {
+        slots,
+        scores,
+        least,
+        found: |score, slot| {
+            if accepted(slot) {
+                best.push(score, slot);
+            }
+            best.threshold()
+        },
+    });
+    best.kept()
 }
 
-/// A score that some more than so many most likely are above: to begin with it spares most of what would be kept for a while
-/// only. 0 where nothing is known.
-fn likely_least(slots: usize, scores: &impl Fn(Range<usize>, &mut [f32]), most: usize) -> f32 {
-    let blocks = slots / BLOCK;
-    let step = SAMPLED.max(blocks / MOST_SAMPLED);
-    let sampled = blocks / step;
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate"
-    )]
-    let rank = {
-        let expected = (most * sampled * BLOCK) as f32 / slots.max(1) as f32;
-        (expected + 4.0 * expected.sqrt()) as usize + 4
-    };
-    let mut sample = vec![0.0; sampled * BLOCK];
-    if most == 1 || rank >= sample.len() / 2 {
-        return 0.0;
-    }
-    for (number, block) in sample.chunks_exact_mut(BLOCK).enumerate() {
-        let begin = number * step * BLOCK;
-        scores(begin..begin + BLOCK, block);
-    }
-    *sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
-}
-
-/// See [`best_of`]: those above a score. Compiled for the widest instructions that the processor has.
-struct Above<'a, Scores, Accepted> {
-    least: f32,
+/// The greatest score among those that are accepted; 0 where none is above.
+pub(super) fn greatest_of(
     slots: usize,
-    scores: &'a Scores,
-    most: usize,
-    accepted: &'a Accepted,
+    scores: impl Fn(Range<usize>, &mut [f32]),
+    accepted: impl Fn(u32) -> bool,
+) -> f32 {
+    let mut greatest = 0.0;
+    pulp::Arch::new().dispatch(Above {
+        slots,
+        scores,
+        least: 0.0,
+        found: |score, slot| {
+            if accepted(slot) {
+                greatest = score;
+            }
+            greatest
+        },
+    });
+    greatest
 }
 
-impl<Scores, Accepted> pulp::WithSimd for Above<'_, Scores, Accepted>
+/// Tells of each score above a least one, in order, and is told the next least. Compiled for the widest instructions that the
+/// processor has.
+struct Above<Scores, Found> {
+    slots: usize,
+    scores: Scores,
+    least: f32,
+    found: Found,
+}
+
+impl<Scores, Found> pulp::WithSimd for Above<Scores, Found>
 where
     Scores: Fn(Range<usize>, &mut [f32]),
-    Accepted: Fn(u32) -> bool,
+    Found: FnMut(f32, u32) -> f32,
 {
-    type Output = Vec<(f32, u32)>;
+    type Output = ();
 
     #[inline(always)]
     #[allow(
         clippy::inline_always,
         reason = "only what is inlined is compiled for the processor that was found"
     )]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<(f32, u32)> {
-        let Self { least, slots, scores, most, accepted } = self;
-        let mut best = Best::above(least, most);
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { slots, scores, mut least, mut found } = self;
         let mut block = [0.0; BLOCK];
         for begin in (0..slots).step_by(BLOCK) {
             let end = slots.min(begin + BLOCK);
@@ -86,37 +83,29 @@ where
                 block.fill(0.0);
             }
             scores(begin..end, &mut block[..end - begin]);
-            if !best.wants(highest(&block)) {
-                continue;
-            }
-            for (slot, &score) in (begin..end).zip(&block) {
-                if best.wants(score) && accepted(to_slot(slot)) {
-                    best.push(score, to_slot(slot));
+            for (few, first) in block.as_chunks::<LANES>().0.iter().zip((begin..).step_by(LANES)) {
+                if !few.iter().fold(false, |any, score| any | (*score > least)) {
+                    continue;
+                }
+                // Written before it is known whether it is one, since there is no telling for the processor.
+                let (mut above, mut count) = ([(0.0, 0); LANES + 1], 0);
+                for (slot, &score) in (to_slot(first)..).zip(few) {
+                    above[count] = (score, slot);
+                    count += usize::from(score > least);
+                }
+                for &(score, slot) in &above[..count] {
+                    if score > least {
+                        least = found(score, slot);
+                    }
                 }
             }
         }
-        best.kept()
     }
 }
 
 /// Scores that are there already, for [`best_of`].
 pub(super) fn of(scores: &[f32]) -> impl Fn(Range<usize>, &mut [f32]) {
     |slots, some| some.copy_from_slice(&scores[slots])
-}
-
-/// The highest of some scores; 0 where none is above. In lanes, as the processor has them.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "as above")]
-pub(super) fn highest(scores: &[f32]) -> f32 {
-    let higher = |a: f32, b: f32| if b > a { b } else { a };
-    let (eights, rest) = scores.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for eight in eights {
-        for (lane, score) in lanes.iter_mut().zip(eight) {
-            *lane = higher(*lane, *score);
-        }
-    }
-    lanes.iter().chain(rest).copied().fold(0.0, higher)
 }
 
 #[cfg(test)]
@@ -131,15 +120,19 @@ mod tests {
             slots in 0usize..12_000,
             most in 1usize..600,
             every in 1u32..100,
+            least in 0.0f32..50.0,
         ) {
             // The more slots, the more alike, and those of one kind stand together.
             let score = |slot: usize| some[slot / 40 % some.len()] * some[slot % some.len()];
             let scores: Vec<f32> = (0..slots).map(score).collect();
             let accepted = |slot: u32| slot.is_multiple_of(every);
             let mut found: Vec<f32> =
-                best_of(slots, of(&scores), most, accepted).into_iter().map(|(score, _)| score).collect();
+                best_of(slots, of(&scores), (least, most), accepted).into_iter().map(|(score, _)| score).collect();
             let mut all: Vec<f32> = (0..).zip(&scores).filter(|(slot, _)| accepted(*slot)).map(|(_, score)| *score).collect();
             all.retain(|score| *score > 0.0);
+            let greatest = all.iter().copied().fold(0.0, f32::max);
+            prop_assert!((greatest_of(slots, of(&scores), accepted) - greatest).abs() < f32::EPSILON);
+            all.retain(|score| *score > least);
             for scores in [&mut found, &mut all] {
                 scores.sort_unstable_by(|a, b| b.total_cmp(a));
             }

@@ -6,7 +6,7 @@
 //! 3. The entries around each take part in each other's scores, the best first; the search ends where nothing that is left
 //!    could still be among the hits.
 
-use super::best::{best_of, highest, of};
+use super::best::{best_of, greatest_of, of};
 use super::{Index, NONE, distinct};
 use crate::analysis::Analysis;
 use crate::fusion::{self, Best, REACH, Weights};
@@ -27,8 +27,6 @@ const WORTH_GUESSED: f32 = 0.43;
 const FEWEST: usize = 2;
 /// For each that gets the close look, entries that are compared as they are: so many make up for what guesses get wrong.
 const GUESSED: usize = 2;
-/// The most alike by guess, among which the most alike is.
-const MOST_ALIKE: usize = 64;
 /// An entry that shares no word with the query must be this much like it, or stand beside one that is.
 const LEAST_COSINE: f32 = 0.25;
 
@@ -160,24 +158,17 @@ impl<A> Index<A> {
     }
 }
 
-/// What the cosines of all entries might be, and the highest of those that are accepted.
+/// What the cosines of all entries might be, and the highest of those that are accepted, above 0 so that one may divide by it.
 struct Guesses {
     all: Vec<f32>,
     most: f32,
 }
 
 impl Guesses {
-    /// Guesses for all rows, and the greatest cosine of an accepted row.
-    fn new(rows: &Rows, probe: &Probe<'_>, accepted: impl Fn(u32) -> bool) -> (Self, f32) {
+    fn new(rows: &Rows, probe: &Probe<'_>, accepted: impl Fn(u32) -> bool) -> Self {
         let all = rows.guesses(probe);
-        // All above zero, so that none is left out: where few entries are alike, the most alike may be guessed not to be.
-        let above_zero = |slots: Range<usize>, some: &mut [f32]| {
-            some.iter_mut().zip(&all[slots]).for_each(|(score, guess)| *score = 1.0 + guess);
-        };
-        let best = best_of(all.len(), above_zero, MOST_ALIKE, accepted);
-        let most = greatest(best.iter().map(|(_, slot)| all[*slot as usize]));
-        let cosine = greatest(best.iter().map(|(_, slot)| rows.cosine(*slot as usize, probe)));
-        (Self { all, most }, cosine)
+        let most = greatest_of(all.len(), of(&all), accepted).max(f32::MIN_POSITIVE);
+        Self { all, most }
     }
 }
 
@@ -208,7 +199,7 @@ impl<'a, A> Sight<'a, A> {
         accepted: &impl Fn(u32) -> bool,
     ) -> Self {
         let vector = Probe::new(&analysis.vector);
-        let (guesses, most_alike) = Guesses::new(&index.vectors, &vector, accepted);
+        let guesses = Guesses::new(&index.vectors, &vector, accepted);
         let mut sight = Self {
             index,
             lexical: index.lexical.scores(&analysis.terms),
@@ -217,44 +208,64 @@ impl<'a, A> Sight<'a, A> {
             dense: None,
             soft: Vec::new(),
             own: vec![f32::NAN; index.keys.len()],
-            most: Weights { lexical: 1.0, vector: 1.0, soft: 1.0, dense: 1.0 },
+            most: Weights::EVEN,
             weights: Weights::STATIC,
         };
-        sight.most.lexical = greatest(
-            best_of(sight.lexical.len(), of(&sight.lexical), 1, accepted).into_iter().map(|(score, _)| score),
-        );
-        sight.most.vector = most_alike;
+        let lexical = greatest_of(sight.lexical.len(), of(&sight.lexical), accepted);
+        sight.most.lexical = lexical.max(f32::MIN_POSITIVE);
         if let Some((wanted, rows)) = dense.zip(index.dense.as_ref()) {
             let probe = Probe::new(wanted);
-            let (guesses, most) = Guesses::new(rows, &probe, accepted);
+            let guesses = Guesses::new(rows, &probe, accepted);
             // Where no entry has such a vector yet, the model takes no part.
-            if most > f32::MIN_POSITIVE {
-                sight.most.dense = most;
+            if guesses.most > f32::MIN_POSITIVE {
+                // All numbers of such a vector were compared: it is no guess.
+                sight.most.dense = guesses.most;
                 sight.weights = Weights::DENSE;
                 sight.dense = Some((probe, rows, guesses));
             }
         }
-        sight.weights.lexical /= sight.most.lexical;
-        sight.weights.vector /= sight.most.vector;
-        sight.weights.dense /= sight.most.dense;
         sight
     }
 
     /// The entries that get the close look; and what any other entry may have of itself at the most.
-    fn close(&self, query: &Query, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
+    fn close(&mut self, query: &Query, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
         let (most, fewest) = (CLOSE.max(query.limit), FEWEST * query.limit);
-        // Words and vectors alike, each over its best, decide.
-        let over = Weights {
-            lexical: 1.0 / self.most.lexical,
-            vector: 1.0 / self.most.vector,
-            dense: self.dense.as_ref().map_or(0.0, |_| 1.0 / self.most.dense),
-            soft: 0.0,
-        };
-        let vector = 1.0 / self.guesses.most;
-        let firsts = |slots: Range<usize>, firsts: &mut [f32]| {
-            let (lexical, guesses) = (&self.lexical[slots.clone()], &self.guesses.all[slots.clone()]);
-            for ((first, lexical), guess) in firsts.iter_mut().zip(lexical).zip(guesses) {
-                *first = lexical * over.lexical + positive(*guess) * vector;
+        let slots = self.lexical.len();
+        let highest = greatest_of(slots, self.firsts(), accepted);
+        let mut close = Vec::new();
+        // Where too few of those that are worth it are related, which a guess does not tell, all of the best are looked at.
+        for least in [WORTH_GUESSED * query.least_weight * highest, 0.0] {
+            let guessed = best_of(slots, self.firsts(), (least, most * GUESSED), accepted);
+            close = self.compared(guessed.into_iter().map(|(_, slot)| slot).collect());
+            if close.len() > fewest {
+                break;
+            }
+        }
+        // An entry with no word of the query that is not alike either.
+        let evenly = self.evenly();
+        let mut others = LEAST_COSINE * (evenly.vector + evenly.dense);
+        let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH * query.least_weight, fewest);
+        close.retain(|(first, ..)| *first >= least);
+        others = others.max(least);
+        if close.len() > most {
+            close.select_nth_unstable_by(most, |a, b| fusion::order(&(a.0, a.2), &(b.0, b.2)));
+            others = others.max(close[most].0);
+            close.truncate(most);
+        }
+        let plain = self.weights;
+        self.weights = plain.over(self.most);
+        let least = others * plain.lexical.max(plain.vector).max(plain.dense);
+        (close.into_iter().map(|(_, kinds, slot)| (kinds, slot)).collect(), least)
+    }
+
+    /// What decides which entries are compared: words and vectors alike, each over its best, and vectors by guess.
+    fn firsts(&self) -> impl Fn(Range<usize>, &mut [f32]) {
+        let (lexical, vector) = (1.0 / self.most.lexical, 1.0 / self.guesses.most);
+        #[inline(always)]
+        move |slots, firsts| {
+            let (words, guesses) = (&self.lexical[slots.clone()], &self.guesses.all[slots.clone()]);
+            for ((first, words), guess) in firsts.iter_mut().zip(words).zip(guesses) {
+                *first = words * lexical + positive(*guess) * vector;
             }
             if let Some((_, rows, meant)) = &self.dense {
                 let dense = 1.0 / meant.most;
@@ -264,41 +275,31 @@ impl<'a, A> Sight<'a, A> {
                         if blank { positive(*guess) * vector } else { positive(meant.all[slot]) * dense };
                 }
             }
-        };
-        let guessed = best_of(self.lexical.len(), firsts, most * GUESSED, accepted);
-        let worth = WORTH_GUESSED * query.least_weight;
-        let least = least_worth(guessed.iter().map(|(first, _)| *first), worth, fewest * GUESSED);
-        let (guessed, left_out): (Vec<_>, Vec<_>) =
-            guessed.into_iter().partition(|(first, _)| *first >= least);
-        let related = |guessed: Vec<(f32, u32)>| {
-            let kinds = guessed.into_iter().map(|(_, slot)| (self.kinds(slot), slot));
-            let related = kinds.filter(|(kinds, _)| kinds.is_related());
-            related.map(|(kinds, slot)| (kinds.weighted(&over), kinds, slot))
-        };
-        let mut close: Vec<(f32, Kinds, u32)> = related(guessed).collect();
-        // A guess does not tell what is related.
-        if close.len() <= fewest {
-            close.extend(related(left_out));
         }
-        // An entry with no word of the query that is not alike either.
-        let mut others = LEAST_COSINE * (over.vector + over.dense);
-        let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH * query.least_weight, fewest);
-        close.retain(|(first, ..)| *first >= least);
-        others = others.max(least);
-        if close.len() > most {
-            close.select_nth_unstable_by(most, |a, b| fusion::order(&(a.0, a.2), &(b.0, b.2)));
-            others = others.max(close[most].0);
-            close.truncate(most);
-        }
-        let plain = if self.dense.is_some() { Weights::DENSE } else { Weights::STATIC };
-        let least = others * plain.lexical.max(plain.vector).max(plain.dense);
-        (close.into_iter().map(|(_, kinds, slot)| (kinds, slot)).collect(), least)
+    }
+
+    /// Those of some entries that are related to the query, with how they fit and the same in one number. The most alike of them all
+    /// is found by the way: hardly ever is it not among the best by guess.
+    fn compared(&mut self, slots: Vec<u32>) -> Vec<(f32, Kinds, u32)> {
+        let mut kinds = vec![Kinds::default(); slots.len()];
+        self.compare(&slots, &mut kinds);
+        self.most.vector = kinds.iter().map(|kinds| kinds.vector).fold(f32::MIN_POSITIVE, f32::max);
+        self.compare_dense(&slots, &mut kinds);
+        let related = kinds.into_iter().zip(slots).filter(|(kinds, _)| kinds.is_related());
+        let evenly = self.evenly();
+        related.map(|(kinds, slot)| (kinds.weighted(&evenly), kinds, slot)).collect()
+    }
+
+    /// What words and vectors count where all count alike.
+    fn evenly(&self) -> Weights {
+        let dense = if self.dense.is_some() { 1.0 } else { 0.0 };
+        Weights { dense, ..Weights::EVEN }.over(self.most)
     }
 
     /// These entries with what they have of themselves, the best first.
     fn look_closely(&mut self, tokens: &[Weighted], close: Vec<(Kinds, u32)>) -> Vec<(f32, u32)> {
         let soft = soft::scores(tokens, close.iter().map(|&(_, slot)| self.index.tokens(slot)));
-        self.weights.soft /= highest(&soft).max(f32::MIN_POSITIVE);
+        self.weights.soft /= soft.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let mut by_own = Vec::with_capacity(close.len());
         for ((kinds, slot), soft) in close.into_iter().zip(soft) {
             let own = kinds.weighted(&self.weights) + soft * self.weights.soft;
@@ -310,30 +311,59 @@ impl<'a, A> Sight<'a, A> {
         by_own
     }
 
-    /// How an entry's words and vectors fit, as they are. Where it has no neural vector, it is judged by its static one:
-    /// vectors come a little after their entries, which must not be worse off until then.
-    fn kinds(&self, slot: u32) -> Kinds {
-        let slot = slot as usize;
-        let vector = self.index.vectors.cosine(slot, &self.vector);
-        let dense = self.dense.as_ref().map_or(0.0, |(probe, rows, _)| {
-            if rows.is_blank(slot) {
-                vector / self.most.vector * self.most.dense
-            } else {
-                rows.cosine(slot, probe)
+    /// How the words and static vectors of some entries fit, as they are.
+    fn compare(&self, slots: &[u32], kinds: &mut [Kinds]) {
+        for (kinds, slot) in kinds.iter_mut().zip(slots) {
+            kinds.lexical = self.lexical[*slot as usize];
+        }
+        let mut next = kinds.iter_mut();
+        self.index.vectors.cosines(slots.iter().copied(), &self.vector, |cosine| {
+            if let Some(kinds) = next.next() {
+                kinds.vector = cosine;
             }
         });
-        Kinds { lexical: self.lexical[slot], vector, dense }
     }
 
-    /// What an entry has of itself; nothing where it is not accepted.
-    fn own(&mut self, slot: u32, accepted: &impl Fn(u32) -> bool) -> f32 {
-        let known = self.own[slot as usize];
-        if !known.is_nan() {
-            return known;
+    /// How their neural vectors fit. Where an entry has none, it is judged by its static one: vectors come a little after their
+    /// entries, which must not be worse off until then.
+    fn compare_dense(&self, slots: &[u32], kinds: &mut [Kinds]) {
+        let Some((probe, rows, _)) = &self.dense else { return };
+        let mut next = kinds.iter_mut().zip(slots);
+        rows.cosines(slots.iter().copied(), probe, |cosine| {
+            if let Some((kinds, slot)) = next.next() {
+                let blank = rows.is_blank(*slot as usize);
+                kinds.dense = if blank { kinds.vector / self.most.vector * self.most.dense } else { cosine };
+            }
+        });
+    }
+
+    /// The same of one entry.
+    fn kinds(&self, slot: u32) -> Kinds {
+        let mut kinds = [Kinds::default()];
+        self.compare(&[slot], &mut kinds);
+        self.compare_dense(&[slot], &mut kinds);
+        kinds[0]
+    }
+
+    /// Finds what these entries have of themselves, as far as it is not known; nothing where one is not accepted.
+    fn find_own(&mut self, slots: &[u32], accepted: &impl Fn(u32) -> bool) {
+        let (mut unknown, mut count) = ([0; 2 * FAR + 1], 0);
+        for &slot in slots {
+            if self.own[slot as usize].is_nan() {
+                self.own[slot as usize] = 0.0;
+                if accepted(slot) {
+                    unknown[count] = slot;
+                    count += 1;
+                }
+            }
         }
-        let own = if accepted(slot) { self.kinds(slot).weighted(&self.weights) } else { 0.0 };
-        self.own[slot as usize] = own;
-        own
+        let unknown = &unknown[..count];
+        let mut kinds = [Kinds::default(); 2 * FAR + 1];
+        self.compare(unknown, &mut kinds);
+        self.compare_dense(unknown, &mut kinds);
+        for (slot, kinds) in unknown.iter().zip(kinds) {
+            self.own[*slot as usize] = kinds.weighted(&self.weights);
+        }
     }
 
     /// Up to `reach` entries, at the most [`FAR`], on either side of one.
@@ -348,8 +378,9 @@ impl<'a, A> Sight<'a, A> {
             around.slots[around.end] = after;
             around.end += 1;
         }
+        self.find_own(&around.slots[around.begin..around.end], accepted);
         for place in around.begin..around.end {
-            around.own[place] = self.own(around.slots[place], accepted);
+            around.own[place] = self.own[around.slots[place] as usize];
         }
         around
     }
@@ -368,7 +399,7 @@ impl<'a, A> Sight<'a, A> {
 }
 
 /// How an entry's words and vectors fit, before any weight.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Kinds {
     lexical: f32,
     vector: f32,
@@ -426,18 +457,13 @@ fn least_worth(scores: impl Iterator<Item = f32>, share: f32, fewest: usize) -> 
         return 0.0;
     }
     let (_, fewest_least, _) = scores.select_nth_unstable_by(fewest, |a, b| b.total_cmp(a));
-    fewest_least.min(share * highest(&scores))
+    fewest_least.min(share * scores.iter().copied().fold(0.0, f32::max))
 }
 
 /// Not `f32::max`, which minds what is no number.
 #[inline]
 const fn positive(score: f32) -> f32 {
     if score > 0.0 { score } else { 0.0 }
-}
-
-/// The greatest of some scores, above 0 so that one may divide by it.
-fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
-    scores.fold(f32::MIN_POSITIVE, f32::max)
 }
 
 #[cfg(test)]
@@ -466,13 +492,5 @@ mod tests {
         let hits = index.search(&query, None, |()| 1.0);
         assert_eq!((hits.len(), hits[0].key), (10, 0));
         assert!(hits.iter().all(|hit| hit.key <= 20));
-    }
-
-    #[test]
-    fn the_most_alike_is_known_though_it_is_guessed_not_to_be() {
-        let mut rows = Rows::new(4, 1);
-        rows.push(&[-1, 100, 100, 100]);
-        let (guesses, most) = Guesses::new(&rows, &Probe::new(&[1, 100, 100, 100]), |_| true);
-        assert!(guesses.all[0] < 0.0 && most > 0.9, "{most}");
     }
 }
