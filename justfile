@@ -23,6 +23,10 @@ lint:
 crd:
     cargo run --release -- crd > crds/mcpsystems.yaml && cp crds/mcpsystems.yaml charts/mcp-system/files/mcpsystems.yaml
 
+# Write the lists of near tokens that the table of vectors gives
+near:
+    MCP_SYSTEM_UPDATE=1 cargo test --profile bench -p mcp-system-retrieval the_file_is_what_the_table_makes
+
 # Build the container image with docker, podman or buildah
 image TAG="mcp-system:dev":
     ./image {{TAG}}

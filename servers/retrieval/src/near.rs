@@ -1,199 +1,146 @@
-//! Which tokens are near to one: found by comparing it with all of them, and kept, since queries share most of theirs. One that
-//! is asked for now and then is compared with those alone that it is asked about.
+//! Which tokens are near to one, found beforehand: to compare a query's tokens with others would be half of what a search takes.
+//!
+//! Two tokens with a cosine of 0.4 or less have nothing in common: with 128 dimensions, any two are somewhat alike. What is above is
+//! rounded to one of 15 levels, or to nothing; of the tokens that are left, the nearest 255 are listed. Neither finer levels nor
+//! longer lists were measured to find more.
+//!
+//! `data/near.bin` holds, for each token of the table in order: where its list begins (four bytes, little-endian; and, once more,
+//! where the last one ends), how many there are of each level, from the nearest (one byte each), and then all lists, the nearest
+//! first (two bytes a token). Only tokens of the query are looked up, so that hardly any of it is read into memory.
 
-use crate::table::{DIMENSIONS, Table, Vector};
-use crate::vectors::dots;
 use crate::wordpiece::Token;
-use lru::LruCache;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Tokens that are less alike than this have nothing in common: with 128 dimensions, any two are somewhat alike.
-const FLOOR: f32 = 0.4;
-/// Lists that are kept, of some 750 bytes each.
-const MOST_LISTS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-/// Rows that are compared with one token after the other while they are in the processor's nearest cache.
-const BLOCK: usize = 128;
-/// Of which so many are looked at together.
-const TOGETHER: usize = 8;
-/// Numbers of a vector that are compared first.
-const HALF: usize = DIMENSIONS / 2;
-/// What two tokens have in common by these at the least that are near to each other. The other half seldom adds as much as lies
-/// between this and the floor: of what is near, 5 in 1,000 are missed, most of them hardly above the floor.
-const LEAST_GUESS: f32 = FLOOR - 0.2;
-/// A list costs as much as so many times those tokens that stand in the texts of a close look.
-const WORTH_A_LIST: u8 = 12;
+/// What a level of nearness counts more than the next.
+const STEP: u8 = 17;
+/// Levels; the nearest counts 255.
+const LEVELS: usize = (u8::MAX / STEP) as usize;
 
-/// The tokens that are nearer to one than [`FLOOR`], itself among them, and how near: from 0 at the floor to 255.
-#[derive(Debug, Default)]
+/// The tokens that are near to one, itself among them, by level.
+#[derive(Clone, Copy)]
 pub(crate) struct Near {
-    tokens: Vec<Token>,
-    nearness: Vec<u8>,
+    counts: &'static [u8; LEVELS],
+    tokens: &'static [[u8; 2]],
 }
 
 impl Near {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, u8)> {
-        self.tokens.iter().copied().zip(self.nearness.iter().copied())
+    /// Those of a token; `None` where it is not of the table.
+    pub(crate) fn of(token: Token) -> Option<Self> {
+        // A test reads all of it: a broken file cannot be shipped.
+        Self::read(include_bytes!("../data/near.bin"), usize::from(token))
     }
-}
 
-/// Lists that were made, and how often tokens without one were asked for.
-struct Kept {
-    lists: LruCache<Token, Arc<Near>>,
-    asked: LruCache<Token, u8>,
-}
-
-/// The list of each token, in the given order; none for a token that is asked for now and then, as most are: [`among`] does for
-/// it.
-pub(crate) fn lists(table: &Table, tokens: &[Token]) -> Vec<Option<Arc<Near>>> {
-    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(|| {
-        Mutex::new(Kept { lists: LruCache::new(MOST_LISTS), asked: LruCache::new(MOST_LISTS) })
-    });
-    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut missing = Vec::new();
-    let mut lists: Vec<Option<Arc<Near>>> = {
-        let mut kept = kept();
-        let Kept { lists, asked } = &mut *kept;
-        let known = |(place, &token): (usize, &Token)| {
-            let list = lists.get(&token).cloned();
-            if list.is_none() {
-                let times = asked.get_or_insert_mut(token, || 0);
-                *times += 1;
-                if *times == WORTH_A_LIST {
-                    asked.pop(&token);
-                    missing.push((place, token));
-                }
-            }
-            list
-        };
-        tokens.iter().enumerate().map(known).collect()
-    };
-    if !missing.is_empty() {
-        // Compared outside the lock: two searches that miss the same token both do it, and neither waits.
-        let wanted: Vec<Token> = missing.iter().map(|&(_, token)| token).collect();
-        let found = among_all(table, &wanted);
-        let mut kept = kept();
-        for ((place, token), list) in missing.into_iter().zip(found) {
-            let list = Arc::new(list);
-            kept.lists.put(token, list.clone());
-            lists[place] = Some(list);
-        }
+    fn read(file: &'static [u8], token: usize) -> Option<Self> {
+        let (first, _) = file.split_first_chunk()?;
+        // The first list begins behind all else.
+        let head = u32::from_le_bytes(*first) as usize;
+        let count = head.saturating_sub(size_of::<u32>()) / (size_of::<u32>() + LEVELS);
+        let (begins, counts) = file.get(..head)?.split_at_checked((count + 1) * size_of::<u32>())?;
+        let begin = |token: usize| Some(u32::from_le_bytes(*begins.as_chunks().0.get(token)?) as usize);
+        let counts = counts.as_chunks().0.get(token)?;
+        Some(Self { counts, tokens: file.get(begin(token)?..begin(token + 1)?)?.as_chunks().0 })
     }
-    lists
-}
 
-/// The lists of some tokens with those of a few others alone, which are of the table.
-///
-/// Half of each vector, which tells most, is compared first; the other half only where that leaves it open.
-pub(crate) fn among(table: &Table, tokens: &[Token], others: &[Token]) -> Vec<Near> {
-    let mut lists: Vec<Near> = tokens.iter().map(|_| Near::default()).collect();
-    let mut halves = [[0; HALF]; BLOCK];
-    let (mut inverse_norms, mut guesses) = ([0.0; BLOCK], [0.0; BLOCK]);
-    for others in others.chunks(BLOCK) {
-        let places = halves.iter_mut().zip(&mut inverse_norms);
-        for ((place, inverse_norm), other) in places.zip(others) {
-            *place = half(&table.rows()[usize::from(*other)]);
-            *inverse_norm = table.inverse_norms()[usize::from(*other)];
-        }
-        // What is left of the block before is near to nothing.
-        inverse_norms[others.len()..].fill(0.0);
-        for (list, &token) in lists.iter_mut().zip(tokens) {
-            let Some((vector, own)) = table.row(token) else { continue };
-            dots(&half(vector), halves[..others.len()].as_flattened(), &mut guesses);
-            let least = LEAST_GUESS / own;
-            let few = guesses.as_chunks::<TOGETHER>().0.iter().zip(inverse_norms.as_chunks::<TOGETHER>().0);
-            for ((guesses, inverse_norms), others) in few.zip(others.chunks(TOGETHER)) {
-                let near = guesses.iter().zip(inverse_norms).map(|(guess, norm)| guess * norm > least);
-                // Together, since most have nothing that is near.
-                if !near.clone().fold(false, |any, near| any | near) {
-                    continue;
-                }
-                for (&other, _) in others.iter().zip(near).filter(|(_, near)| *near) {
-                    let cosine = table.cosine((vector, own), other);
-                    if cosine > FLOOR {
-                        list.tokens.push(other);
-                        list.nearness.push(nearness(cosine));
-                    }
-                }
-            }
-        }
+    /// Each of them and how near it is: up to 255.
+    pub(crate) fn iter(self) -> impl Iterator<Item = (Token, u8)> {
+        let mut rest = self.tokens;
+        let levels = self.counts.iter().zip((0..).map(|level| u8::MAX - level * STEP));
+        levels.flat_map(move |(count, nearness)| {
+            let (level, farther) = rest.split_at(usize::from(*count).min(rest.len()));
+            rest = farther;
+            level.iter().map(move |token| (Token::from_le_bytes(*token), nearness))
+        })
     }
-    lists
-}
-
-fn among_all(table: &Table, tokens: &[Token]) -> Vec<Near> {
-    // A table has no more rows than a token has numbers.
-    let all: Vec<Token> = (0..=Token::MAX).take(table.len()).collect();
-    let mut lists = among(table, tokens, &all);
-    for list in &mut lists {
-        list.tokens.shrink_to_fit();
-        list.nearness.shrink_to_fit();
-    }
-    lists
-}
-
-/// The first half of a vector.
-fn half(vector: &Vector) -> [i8; HALF] {
-    let mut half = [0; HALF];
-    half.copy_from_slice(&vector[..HALF]);
-    half
-}
-
-/// What a cosine above the floor counts.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is held between 0 and 255")]
-fn nearness(cosine: f32) -> u8 {
-    ((cosine - FLOOR) / (1.0 - FLOOR) * f32::from(u8::MAX)).round().clamp(0.0, 255.0) as u8
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors::cosine;
+    use crate::table::Table;
+    use crate::vectors::{dots, inverse_norm};
     use crate::wordpiece::token_ids;
+    use std::path::Path;
+
+    const FLOOR: f32 = 0.4;
+    /// The most in a list: as many as one level may count. A tenth of all tokens, most of which are no words, would have more.
+    const MOST: usize = u8::MAX as usize;
+
+    /// How near a cosine is; 0 for one that is not.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is held between 0 and the levels"
+    )]
+    fn level(cosine: f32) -> usize {
+        let levels = f32::from(u8::MAX / STEP);
+        ((cosine - FLOOR) / (1.0 - FLOOR) * levels).round().clamp(0.0, levels) as usize
+    }
+
+    /// What the file holds for a table.
+    fn file(table: &Table) -> Vec<u8> {
+        let rows = table.rows();
+        let norms: Vec<f32> = rows.iter().map(|row| inverse_norm(row)).collect();
+        let (mut begins, mut counts, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        let head = (rows.len() + 1) * size_of::<u32>() + rows.len() * LEVELS;
+        let mut begin =
+            |lists: &[u8]| begins.extend(u32::try_from(head + lists.len()).expect("small").to_le_bytes());
+        let mut products = vec![0.0; rows.len()];
+        for (row, own) in rows.iter().zip(&norms) {
+            begin(&lists);
+            dots(row, rows.as_flattened(), &mut products);
+            let cosines = products.iter().zip(&norms).map(|(product, norm)| product * own * norm);
+            let mut near: Vec<(f32, Token)> =
+                cosines.zip(0..).filter(|(cosine, _)| *cosine > FLOOR && level(*cosine) > 0).collect();
+            near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            near.truncate(MOST);
+            near.sort_by_key(|(cosine, token)| (LEVELS - level(*cosine), *token));
+            let of = |wanted| near.iter().filter(|(cosine, _)| level(*cosine) == wanted).count();
+            counts.extend(
+                (1..=LEVELS).rev().map(|level| u8::try_from(of(level)).expect("no more than the most")),
+            );
+            lists.extend(near.iter().flat_map(|(_, token)| token.to_le_bytes()));
+        }
+        begin(&lists);
+        [begins, counts, lists].concat()
+    }
 
     #[test]
-    fn a_list_holds_what_is_near_and_nothing_else() {
-        let table = Table::built_in();
-        let token = token_ids("physician")[0];
-        let of = |other: &str| lists(table, &[token_ids(other)[0], token]).remove(1);
-        for _ in 1..WORTH_A_LIST {
-            assert!(of("doctor").is_none(), "a list is not worth it yet");
+    fn the_file_is_what_the_table_makes() {
+        let made = file(Table::built_in());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/near.bin");
+        if std::env::var_os("MCP_SYSTEM_UPDATE").is_some() {
+            std::fs::write(&path, &made).expect("written");
         }
-        // Once compared, once kept; beside one that is new.
-        for others in ["doctor", "banana"] {
-            let list = of(others).expect("a list");
-            let mut near = list.iter();
-            let mut next = near.next();
-            for (other, row) in (0..).zip(table.rows()) {
-                let cosine = cosine(&table.rows()[usize::from(token)], row);
-                if let Some((_, found)) = next.filter(|(at, _)| *at == other) {
-                    assert!(found.abs_diff(nearness(cosine)) <= 1 && cosine > FLOOR - 1e-5, "{other}");
-                    next = near.next();
-                } else {
-                    assert!(cosine < FLOOR + 1e-5, "{other} is missing");
-                }
-            }
-            assert_eq!(next, None);
+        // Not `assert_eq`, which would print millions of numbers.
+        assert!(std::fs::read(path).expect("there") == made, "`just near` makes it anew");
+    }
+
+    #[test]
+    fn every_token_is_nearest_to_itself() {
+        let table = Table::built_in();
+        for (token, row) in (0..).zip(table.rows()) {
+            let near = Near::of(token).expect("of the table");
+            let blank = row.iter().all(|number| *number == 0);
+            assert!(blank || near.iter().any(|near| near == (token, u8::MAX)), "{token}");
+            assert_eq!(near.iter().count(), near.tokens.len());
         }
     }
 
     #[test]
-    fn among_some_it_is_what_it_is_among_all() {
-        let table = Table::built_in();
-        let tokens = token_ids("a boat on the sea, a red car");
-        let some: Vec<Token> = (0..1000).map(|number| number * 13).collect();
-        let all = among_all(table, &tokens);
-        for (few, all) in among(table, &tokens, &some).iter().zip(&all) {
-            assert!(few.iter().eq(all.iter().filter(|(token, _)| some.contains(token))));
-        }
-        assert!(all.iter().any(|near| near.iter().count() > 1));
+    fn what_means_alike_is_nearer_than_what_does_not() {
+        let token = |word: &str| token_ids(word)[0];
+        let nearness = |a: &str, b: &str| {
+            let mut near = Near::of(token(a)).expect("of the table").iter();
+            near.find(|(near, _)| *near == token(b)).map_or(0, |(_, nearness)| nearness)
+        };
+        assert!(nearness("physician", "doctor") > nearness("physician", "nurse"));
+        assert_eq!(nearness("physician", "banana"), 0);
     }
 
     #[test]
     fn a_token_that_is_none_is_near_to_nothing() {
-        let table = Table::built_in();
-        let found = (0..WORTH_A_LIST).filter_map(|_| lists(table, &[Token::MAX]).remove(0)).next_back();
-        assert_eq!(found.expect("a list").iter().count(), 0);
-        assert_eq!(among(table, &[Token::MAX], &[0, 1])[0].iter().count(), 0);
+        assert!(Near::of(Token::MAX).is_none());
+        for broken in [&[][..], &[0; 4], &[255; 8], &[23, 0, 0, 0, 4, 0, 0, 0]] {
+            assert!(Near::read(broken, 0).is_none(), "{broken:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The close look: how well each token of a query is met by the token of a text that is nearest to it. Late
 //! interaction in the manner of ColBERT (Khattab, Zaharia 2020) over static vectors, so that it costs a table, not a model.
 
-use crate::near::{self, Near};
+use crate::near::Near;
 use crate::table::Table;
 use crate::wordpiece::Token;
 use std::cell::Cell;
@@ -19,8 +19,8 @@ const LANES: usize = 16;
 type Lanes = [u8; LANES];
 
 /// The score of each text, from 0 (nothing of the query is met) to 1 (each of its tokens stands there).
-pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]> + Clone) -> Vec<f32> {
-    let nearness = Nearness::new(query, texts.clone());
+pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Vec<f32> {
+    let nearness = Nearness::of(query);
     texts
         .map(|tokens| {
             let lanes = query.chunks(LANES).zip(0..);
@@ -29,60 +29,69 @@ pub(crate) fn scores<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [To
         .collect()
 }
 
-/// How near the tokens of some texts are to each token of the query.
+/// How near each token is to those of the query.
 struct Nearness {
     /// Lanes of a row.
     width: usize,
-    /// Which row a token has.
-    present: Present,
-    /// The rows, one after the other. The first are those of [`ABSENT`] and [`FAR`].
+    notes: Notes,
+}
+
+/// The row of what is near to nothing of the query, as most tokens are.
+const FAR: u16 = 0;
+
+/// Lanes that are kept for the next look. Hardly a query needs as many, and one of 64 tokens sixteen times as many.
+const KEPT: usize = 4096;
+
+/// What is noted of tokens.
+#[derive(Default)]
+struct Notes {
+    /// The row of each that the table has.
+    rows: Vec<u16>,
+    /// Which have another one than [`FAR`].
+    near: Vec<Token>,
+    /// The rows, one after the other.
     values: Vec<Lanes>,
 }
 
+thread_local! {
+    /// Those of the last look of this thread, with all tokens far. To make them anew would be a twentieth of a search, for that
+    /// also pushes what the search needs out of the processor's caches.
+    static LEFT: Cell<Notes> = Cell::default();
+}
+
 impl Nearness {
-    fn new<'a>(query: &[Weighted], texts: impl Iterator<Item = &'a [Token]>) -> Self {
-        let table = Table::built_in();
-        let mut present = Present::of(table, texts);
+    fn of(query: &[Weighted]) -> Self {
+        let mut notes = LEFT.take();
         let width = query.len().div_ceil(LANES);
-        let mut values = vec![Lanes::default(); width * usize::from(FAR + 1)];
-        let mut note = |lane: usize, near: &Near, rows: &mut [u16]| {
-            for (token, near) in near.iter() {
-                let row = &mut rows[usize::from(token)];
-                if *row == ABSENT {
-                    continue;
-                }
-                if *row == FAR {
-                    // There are no more rows than tokens, whose numbers have 16 bits.
-                    *row = u16::try_from(values.len() / width).unwrap_or(FAR);
-                    values.resize(values.len() + width, Lanes::default());
-                }
-                values[usize::from(*row) * width + lane / LANES][lane % LANES] = near;
-            }
-        };
-        let tokens: Vec<Token> = query.iter().map(|&(token, _)| token).collect();
-        let mut unlisted = Vec::new();
-        for (lane, list) in near::lists(table, &tokens).into_iter().enumerate() {
-            match list {
-                Some(list) => note(lane, &list, &mut present.notes.rows),
-                None => unlisted.push((lane, tokens[lane])),
+        notes.rows.resize(Table::built_in().len(), FAR);
+        notes.values.resize(width, Lanes::default());
+        let mut this = Self { width, notes };
+        for (lane, (token, _)) in query.iter().enumerate() {
+            for (token, nearness) in Near::of(*token).into_iter().flat_map(Near::iter) {
+                this.note(lane, token, nearness);
             }
         }
-        if !unlisted.is_empty() {
-            let wanted: Vec<Token> = unlisted.iter().map(|&(_, token)| token).collect();
-            let found = near::among(table, &wanted, present.tokens());
-            for (&(lane, _), near) in unlisted.iter().zip(&found) {
-                note(lane, near, &mut present.notes.rows);
-            }
+        this
+    }
+
+    fn note(&mut self, lane: usize, token: Token, nearness: u8) {
+        let Notes { rows, near, values } = &mut self.notes;
+        let Some(row) = rows.get_mut(usize::from(token)) else { return };
+        if *row == FAR {
+            near.push(token);
+            // There are no more rows than tokens, whose numbers have 16 bits.
+            *row = u16::try_from(near.len()).unwrap_or(FAR);
+            values.resize(values.len() + self.width, Lanes::default());
         }
-        Self { width, present, values }
+        values[usize::from(*row) * self.width + lane / LANES][lane % LANES] = nearness;
     }
 
     /// How well a text meets some tokens of the query, which have this lane.
     fn met(&self, query: &[Weighted], lane: usize, text: &[Token]) -> f32 {
         let mut best = Lanes::default();
         for token in text {
-            let row = self.present.notes.rows.get(usize::from(*token)).copied().unwrap_or(ABSENT);
-            let met = &self.values[usize::from(row) * self.width + lane];
+            let row = self.notes.rows.get(usize::from(*token)).copied().unwrap_or(FAR);
+            let met = &self.notes.values[usize::from(row) * self.width + lane];
             for (best, met) in best.iter_mut().zip(met) {
                 *best = (*best).max(*met);
             }
@@ -92,63 +101,15 @@ impl Nearness {
     }
 }
 
-/// The row of a token that stands in no text.
-const ABSENT: u16 = 0;
-/// That of one that is near to nothing of the query, as most are.
-const FAR: u16 = 1;
-
-/// What is noted of tokens.
-#[derive(Default)]
-struct Notes {
-    /// For each that the table has, its row.
-    rows: Vec<u16>,
-    /// Room for all that are present.
-    tokens: Vec<Token>,
-}
-
-thread_local! {
-    /// Those of the last look of this thread, with all tokens absent. To make them anew would be a twentieth of a search, for that
-    /// also pushes what the search needs out of the processor's caches.
-    static LEFT: Cell<Notes> = Cell::default();
-}
-
-/// The tokens that stand in some texts.
-struct Present {
-    notes: Notes,
-    count: usize,
-}
-
-impl Present {
-    fn of<'a>(table: &Table, texts: impl Iterator<Item = &'a [Token]>) -> Self {
-        let Notes { mut rows, mut tokens } = LEFT.take();
-        rows.resize(table.len(), ABSENT);
-        // One more than there can be, so that any may be written before it is known whether it is new.
-        tokens.resize(table.len() + 1, 0);
-        let mut count = 0;
-        for text in texts {
-            for token in text {
-                if let Some(row) = rows.get_mut(usize::from(*token)) {
-                    tokens[count] = *token;
-                    count += usize::from(std::mem::replace(row, FAR) == ABSENT);
-                }
-            }
-        }
-        Self { notes: Notes { rows, tokens }, count }
-    }
-
-    /// Each once.
-    fn tokens(&self) -> &[Token] {
-        &self.notes.tokens[..self.count]
-    }
-}
-
-impl Drop for Present {
+impl Drop for Nearness {
     fn drop(&mut self) {
-        let Notes { mut rows, tokens } = take(&mut self.notes);
-        for token in &tokens[..self.count] {
-            rows[usize::from(*token)] = ABSENT;
+        let mut notes = take(&mut self.notes);
+        for token in notes.near.drain(..) {
+            notes.rows[usize::from(token)] = FAR;
         }
-        LEFT.set(Notes { rows, tokens });
+        notes.values.clear();
+        notes.values.shrink_to(KEPT);
+        LEFT.set(notes);
     }
 }
 
@@ -175,6 +136,24 @@ mod tests {
         let near = score("automobile", "she drives a red car");
         assert!(near > 0.2 && near < 1.0, "{near}");
         assert!(score("automobile", "he boils potatoes") < near / 2.0);
+    }
+
+    #[test]
+    fn looks_of_one_thread_leave_nothing_to_the_next() {
+        let ids: Vec<Token> = (2000..2040).collect();
+        let wide: Vec<_> =
+            ids.iter().zip(1u8..).map(|(id, weight)| (*id, f32::from(weight) / 820.0)).collect();
+        let narrow = score("automobile", "she drives a red car");
+        let met = |id: usize| {
+            // What is near to it counts as well.
+            let alone = |wide: &Weighted| scores(&[(wide.0, wide.1)], [&ids[id..=id]].into_iter())[0];
+            (scores(&wide, [&ids[id..=id]].into_iter())[0], wide.iter().map(alone).sum::<f32>())
+        };
+        for id in [0, 15, 16, 20, 39] {
+            let (together, one_by_one) = met(id);
+            assert!((together - one_by_one).abs() < 1e-5 && together >= wide[id].1 - 1e-5, "{id}");
+        }
+        assert!((score("automobile", "she drives a red car") - narrow).abs() < f32::EPSILON);
     }
 
     #[test]

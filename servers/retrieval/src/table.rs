@@ -3,7 +3,7 @@
 //! A text's vector is the mean of its tokens', each weighted by how seldom the token is in general (smooth inverse
 //! frequency: Arora, Liang, Ma 2017, with a fixed prior, so that a stored vector never changes).
 
-use crate::vectors::{inverse_norm, product, quantised};
+use crate::vectors::quantised;
 use crate::wordpiece::Token;
 use serde::Deserialize;
 use std::sync::OnceLock;
@@ -18,26 +18,11 @@ const SMOOTHING: f32 = 1e-3;
 /// A vector of 128 signed bytes. Its length means nothing; only its direction does.
 pub(crate) type Vector = [i8; DIMENSIONS];
 
-/// Bytes that begin with the second of a pair of lines of the processor's caches, as the rows within the file then do. Where rows began
-/// with the first, as they did when chance had it so, a search was measured to take an eighth longer: most are read by half.
-#[repr(C, align(128))]
-struct Placed<T: ?Sized> {
-    before: [u8; LINE],
-    bytes: T,
-}
-
-/// Bytes of a line.
-const LINE: usize = 64;
-
-static FILE: &Placed<[u8]> =
-    &Placed { before: [0; LINE], bytes: *include_bytes!("../data/minilm-distilled-128-i8.safetensors") };
-
 /// One row for each token.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: &'static [[i8; DIMENSIONS]],
     scales: Vec<f32>,
-    inverse_norms: Vec<f32>,
     /// What each token counts in a mean.
     weights: Vec<f32>,
 }
@@ -59,7 +44,10 @@ impl Table {
     pub(crate) fn built_in() -> &'static Self {
         static BUILT_IN: OnceLock<Table> = OnceLock::new();
         // A test reads it: a broken file cannot be shipped. Without rows, texts are found by their words alone.
-        BUILT_IN.get_or_init(|| Self::of(&FILE.bytes).unwrap_or_else(Self::empty))
+        BUILT_IN.get_or_init(|| {
+            Self::of(include_bytes!("../data/minilm-distilled-128-i8.safetensors"))
+                .unwrap_or_else(Self::empty)
+        })
     }
 
     /// Reads a safetensors file: eight bytes of length, a JSON header, then the numbers.
@@ -73,16 +61,15 @@ impl Table {
         let scales = floats(bytes(&header.scale)?);
         let weights: Vec<f32> =
             floats(bytes(&header.prior)?).into_iter().map(|prior| SMOOTHING / (SMOOTHING + prior)).collect();
-        (rest.is_empty() && rows.len() == scales.len() && rows.len() == weights.len()).then(|| Self {
+        (rest.is_empty() && rows.len() == scales.len() && rows.len() == weights.len()).then_some(Self {
             rows,
             scales,
-            inverse_norms: rows.iter().map(|row| inverse_norm(row)).collect(),
             weights,
         })
     }
 
     const fn empty() -> Self {
-        Self { rows: &[], scales: Vec::new(), inverse_norms: Vec::new(), weights: Vec::new() }
+        Self { rows: &[], scales: Vec::new(), weights: Vec::new() }
     }
 
     /// Tokens that there are.
@@ -91,25 +78,9 @@ impl Table {
     }
 
     /// The vectors of all tokens.
+    #[cfg(test)]
     pub(crate) const fn rows(&self) -> &'static [Vector] {
         self.rows
-    }
-
-    /// One over the length of each of them.
-    pub(crate) fn inverse_norms(&self) -> &[f32] {
-        &self.inverse_norms
-    }
-
-    /// The vector of one token, and one over its length.
-    pub(crate) fn row(&self, token: Token) -> Option<(&'static Vector, f32)> {
-        let token = usize::from(token);
-        Some((self.rows.get(token)?, self.inverse_norms[token]))
-    }
-
-    /// The cosine of such a vector with that of a token of the table.
-    pub(crate) fn cosine(&self, (vector, inverse_norm): (&Vector, f32), token: Token) -> f32 {
-        let token = usize::from(token);
-        product(vector, &self.rows[token]) * inverse_norm * self.inverse_norms[token]
     }
 
     /// The weighted mean of tokens, as bytes; all zero for none.
@@ -147,11 +118,6 @@ mod tests {
     fn the_table_that_is_compiled_in_has_a_row_for_each_token() {
         let table = Table::built_in();
         assert_eq!(table.rows.len(), include_str!("../data/vocabulary.txt").lines().count());
-        assert_eq!(
-            table.rows.as_ptr().addr() % (2 * LINE),
-            LINE,
-            "each row is two lines of a cache, and no pair"
-        );
         assert!(table.weights.iter().all(|weight| (0.0..=1.0).contains(weight)));
         assert!(table.rows.iter().flatten().all(|number| *number > i8::MIN), "dots wants none that is -128");
     }

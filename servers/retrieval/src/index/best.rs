@@ -9,14 +9,16 @@ const BLOCK: usize = 64;
 /// Scores that are looked at together first, since most hold none that is wanted: as many as the processor compares at once.
 const LANES: usize = 8;
 
-/// The slots with the best scores above a least one, which is 0 or more, among those that are accepted; this is asked only of
-/// those that would be among them. `scores` writes the scores of some slots.
+/// The slots with the best scores above a least one, and above 0, among those that are accepted; this is asked only of those
+/// that would be among them. `scores` writes the scores of some slots.
 pub(super) fn best_of(
     slots: usize,
     scores: impl Fn(Range<usize>, &mut [f32]),
     (least, most): (f32, usize),
     accepted: impl Fn(u32) -> bool,
 ) -> Vec<(f32, u32)> {
+    // Below 0, the empty places of the last block would be above it.
+    let least = least.max(0.0);
     let mut best = Best::above(least, most);
     pulp::Arch::new().dispatch(Above {
         slots,
@@ -84,11 +86,16 @@ where
             }
             scores(begin..end, &mut block[..end - begin]);
             for (few, first) in block.as_chunks::<LANES>().0.iter().zip((begin..).step_by(LANES)) {
-                if !few.iter().fold(false, |any, score| any | (*score > least)) {
+                #[allow(
+                    clippy::needless_bitwise_bool,
+                    reason = "all at once; nothing is gained by stopping at the first"
+                )]
+                let some = few.iter().fold(false, |some, score| some | (*score > least));
+                if !some {
                     continue;
                 }
                 // Written before it is known whether it is one, since there is no telling for the processor.
-                let (mut above, mut count) = ([(0.0, 0); LANES + 1], 0);
+                let (mut above, mut count) = ([(0.0, 0); LANES], 0);
                 for (slot, &score) in (to_slot(first)..).zip(few) {
                     above[count] = (score, slot);
                     count += usize::from(score > least);
@@ -120,7 +127,7 @@ mod tests {
             slots in 0usize..12_000,
             most in 1usize..600,
             every in 1u32..100,
-            least in 0.0f32..50.0,
+            least in -1.0f32..50.0,
         ) {
             // The more slots, the more alike, and those of one kind stand together.
             let score = |slot: usize| some[slot / 40 % some.len()] * some[slot % some.len()];
@@ -132,7 +139,7 @@ mod tests {
             all.retain(|score| *score > 0.0);
             let greatest = all.iter().copied().fold(0.0, f32::max);
             prop_assert!((greatest_of(slots, of(&scores), accepted) - greatest).abs() < f32::EPSILON);
-            all.retain(|score| *score > least);
+            all.retain(|score| *score > least.max(0.0));
             for scores in [&mut found, &mut all] {
                 scores.sort_unstable_by(|a, b| b.total_cmp(a));
             }

@@ -179,15 +179,17 @@ struct Sight<'a, A> {
     /// The query's static vector, and what its cosines might be.
     vector: Probe<'a>,
     guesses: Guesses,
-    /// The same for the neural model, where it takes part.
-    dense: Option<(Probe<'a>, &'a Rows, Guesses)>,
+    /// What the cosines of neural vectors are, where such a model takes part.
+    dense: Option<(&'a Rows, Guesses)>,
     /// Of those that got the close look.
     soft: Vec<(u32, f32)>,
     /// What each entry has of itself, where that is known already; else no number.
     own: Vec<f32>,
     /// The best value of each kind; that of a kind that takes no part is 1.
     most: Weights,
-    /// What each kind counts, divided by its best value.
+    /// What each kind counts.
+    plain: Weights,
+    /// The same over its best value, once that is known.
     weights: Weights,
 }
 
@@ -209,19 +211,19 @@ impl<'a, A> Sight<'a, A> {
             soft: Vec::new(),
             own: vec![f32::NAN; index.keys.len()],
             most: Weights::EVEN,
+            plain: Weights::STATIC,
             weights: Weights::STATIC,
         };
         let lexical = greatest_of(sight.lexical.len(), of(&sight.lexical), accepted);
         sight.most.lexical = lexical.max(f32::MIN_POSITIVE);
         if let Some((wanted, rows)) = dense.zip(index.dense.as_ref()) {
-            let probe = Probe::new(wanted);
-            let guesses = Guesses::new(rows, &probe, accepted);
+            let guesses = Guesses::new(rows, &Probe::new(wanted), accepted);
             // Where no entry has such a vector yet, the model takes no part.
             if guesses.most > f32::MIN_POSITIVE {
                 // All numbers of such a vector were compared: it is no guess.
                 sight.most.dense = guesses.most;
-                sight.weights = Weights::DENSE;
-                sight.dense = Some((probe, rows, guesses));
+                sight.plain = Weights::DENSE;
+                sight.dense = Some((rows, guesses));
             }
         }
         sight
@@ -231,19 +233,24 @@ impl<'a, A> Sight<'a, A> {
     fn close(&mut self, query: &Query, accepted: &impl Fn(u32) -> bool) -> (Vec<(Kinds, u32)>, f32) {
         let (most, fewest) = (CLOSE.max(query.limit), FEWEST * query.limit);
         let slots = self.lexical.len();
-        let highest = greatest_of(slots, self.firsts(), accepted);
-        let mut close = Vec::new();
-        // Where too few of those that are worth it are related, which a guess does not tell, all of the best are looked at.
-        for least in [WORTH_GUESSED * query.least_weight * highest, 0.0] {
-            let guessed = best_of(slots, self.firsts(), (least, most * GUESSED), accepted);
+        let enough = fewest * GUESSED;
+        let mut worth = WORTH_GUESSED * query.least_weight * greatest_of(slots, self.firsts(), accepted);
+        if enough >= most * GUESSED {
+            worth = 0.0;
+        }
+        let mut close;
+        loop {
+            let guessed = best_of(slots, self.firsts(), (worth, most * GUESSED), accepted);
             close = self.compared(guessed.into_iter().map(|(_, slot)| slot).collect());
-            if close.len() > fewest {
+            if close.len() > enough || worth <= 0.0 {
                 break;
             }
+            // Too few of them are related, which a guess does not tell: all of the best are compared.
+            worth = 0.0;
         }
         // An entry with no word of the query that is not alike either.
         let evenly = self.evenly();
-        let mut others = LEAST_COSINE * (evenly.vector + evenly.dense);
+        let mut others = worth.max(LEAST_COSINE * (evenly.vector + evenly.dense));
         let least = least_worth(close.iter().map(|(first, ..)| *first), WORTH * query.least_weight, fewest);
         close.retain(|(first, ..)| *first >= least);
         others = others.max(least);
@@ -252,9 +259,8 @@ impl<'a, A> Sight<'a, A> {
             others = others.max(close[most].0);
             close.truncate(most);
         }
-        let plain = self.weights;
-        self.weights = plain.over(self.most);
-        let least = others * plain.lexical.max(plain.vector).max(plain.dense);
+        self.weights = self.plain.over(self.most);
+        let least = others * self.plain.lexical.max(self.plain.vector).max(self.plain.dense);
         (close.into_iter().map(|(_, kinds, slot)| (kinds, slot)).collect(), least)
     }
 
@@ -267,7 +273,7 @@ impl<'a, A> Sight<'a, A> {
             for ((first, words), guess) in firsts.iter_mut().zip(words).zip(guesses) {
                 *first = words * lexical + positive(*guess) * vector;
             }
-            if let Some((_, rows, meant)) = &self.dense {
+            if let Some((rows, meant)) = &self.dense {
                 let dense = 1.0 / meant.most;
                 for ((first, slot), guess) in firsts.iter_mut().zip(slots).zip(guesses) {
                     let blank = rows.is_blank(slot);
@@ -278,8 +284,8 @@ impl<'a, A> Sight<'a, A> {
         }
     }
 
-    /// Those of some entries that are related to the query, with how they fit and the same in one number. The most alike of them all
-    /// is found by the way: hardly ever is it not among the best by guess.
+    /// Those of some entries that are related to the query, with how they fit and the same in one number. The most alike of them
+    /// counts as the most alike of all: hardly ever is that one not among the best by guess.
     fn compared(&mut self, slots: Vec<u32>) -> Vec<(f32, Kinds, u32)> {
         let mut kinds = vec![Kinds::default(); slots.len()];
         self.compare(&slots, &mut kinds);
@@ -327,22 +333,22 @@ impl<'a, A> Sight<'a, A> {
     /// How their neural vectors fit. Where an entry has none, it is judged by its static one: vectors come a little after their
     /// entries, which must not be worse off until then.
     fn compare_dense(&self, slots: &[u32], kinds: &mut [Kinds]) {
-        let Some((probe, rows, _)) = &self.dense else { return };
-        let mut next = kinds.iter_mut().zip(slots);
-        rows.cosines(slots.iter().copied(), probe, |cosine| {
-            if let Some((kinds, slot)) = next.next() {
-                let blank = rows.is_blank(*slot as usize);
-                kinds.dense = if blank { kinds.vector / self.most.vector * self.most.dense } else { cosine };
-            }
-        });
+        let Some((rows, meant)) = &self.dense else { return };
+        for (kinds, slot) in kinds.iter_mut().zip(slots) {
+            let slot = *slot as usize;
+            let blank = rows.is_blank(slot);
+            kinds.dense =
+                if blank { kinds.vector / self.most.vector * self.most.dense } else { meant.all[slot] };
+        }
     }
 
-    /// The same of one entry.
-    fn kinds(&self, slot: u32) -> Kinds {
-        let mut kinds = [Kinds::default()];
-        self.compare(&[slot], &mut kinds);
-        self.compare_dense(&[slot], &mut kinds);
-        kinds[0]
+    /// How some entries fit that need not be among those that were compared: none is more alike than these.
+    fn kinds(&self, slots: &[u32], kinds: &mut [Kinds]) {
+        self.compare(slots, kinds);
+        for kinds in &mut *kinds {
+            kinds.vector = kinds.vector.min(self.most.vector);
+        }
+        self.compare_dense(slots, kinds);
     }
 
     /// Finds what these entries have of themselves, as far as it is not known; nothing where one is not accepted.
@@ -359,8 +365,7 @@ impl<'a, A> Sight<'a, A> {
         }
         let unknown = &unknown[..count];
         let mut kinds = [Kinds::default(); 2 * FAR + 1];
-        self.compare(unknown, &mut kinds);
-        self.compare_dense(unknown, &mut kinds);
+        self.kinds(unknown, &mut kinds[..count]);
         for (slot, kinds) in unknown.iter().zip(kinds) {
             self.own[*slot as usize] = kinds.weighted(&self.weights);
         }
@@ -386,7 +391,9 @@ impl<'a, A> Sight<'a, A> {
     }
 
     fn parts(&self, slot: u32) -> Parts {
-        let Kinds { lexical, vector, dense } = self.kinds(slot);
+        let mut kinds = [Kinds::default()];
+        self.kinds(&[slot], &mut kinds);
+        let [Kinds { lexical, vector, dense }] = kinds;
         let soft = self.soft.iter().find(|(looked_at, _)| *looked_at == slot).map_or(0.0, |(_, soft)| *soft);
         Parts {
             lexical: fusion::own(lexical * self.weights.lexical),
@@ -492,5 +499,16 @@ mod tests {
         let hits = index.search(&query, None, |()| 1.0);
         assert_eq!((hits.len(), hits[0].key), (10, 0));
         assert!(hits.iter().all(|hit| hit.key <= 20));
+    }
+
+    #[test]
+    fn a_neighbour_is_no_more_alike_than_the_most_alike_though_it_was_guessed_to_be_nothing() {
+        let mut index = Index::new();
+        index.insert(0, Some(0), &analysis(&[1], -100, 0), None, ());
+        index.insert(1, Some(0), &analysis(&[2], -1, 100), None, ());
+        let query = Query { analysis: analysis(&[1], 1, 100), ..Query::of("") };
+        let hits = index.search(&query, None, |()| 1.0);
+        assert_eq!(hits.iter().map(|hit| hit.key).collect::<Vec<_>>(), [0, 1]);
+        assert!(hits.iter().all(|hit| hit.score <= 1.0), "{hits:?}");
     }
 }
