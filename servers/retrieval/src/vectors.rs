@@ -184,7 +184,8 @@ impl pulp::WithSimd for OnAvx2<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { dots: Dots { vector, rows, products }, avx2: v3 } = self;
         let (blocks, end) = vector.as_chunks::<32>();
-        // What is known when this is compiled stays in registers: a static vector's first quarter, all of it where tokens are compared, and MiniLM's.
+        // What is known when this is compiled stays in registers: a static vector's first quarter; all of it, by which lists of near
+        // tokens are made; and MiniLM's.
         match (blocks.len(), end) {
             (1, []) => dots_of::<1>(v3, blocks, rows, products),
             (4, []) => dots_of::<4>(v3, blocks, rows, products),
