@@ -502,6 +502,17 @@ mod tests {
     }
 
     #[test]
+    fn where_few_are_worth_it_by_guess_what_is_guessed_wrongly_is_found() {
+        let mut index = Index::new();
+        index.insert(0, None, &analysis(&[2], 20, 30), None, ());
+        for key in 1..=25 {
+            index.insert(key, None, &analysis(&[2], 60, -8), None, ());
+        }
+        let query = Query { analysis: analysis(&[1], 50, 50), ..Query::of("") };
+        assert_eq!(index.search(&query, None, |()| 1.0)[0].key, 0);
+    }
+
+    #[test]
     fn a_neighbour_is_no_more_alike_than_the_most_alike_though_it_was_guessed_to_be_nothing() {
         let mut index = Index::new();
         index.insert(0, Some(0), &analysis(&[1], -100, 0), None, ());
