@@ -1,4 +1,4 @@
-//! Which tokens are near to one, found beforehand: to compare a query's tokens with others would be half of what a search takes.
+//! Which tokens are near to one, found beforehand: to compare a query's tokens with others would be a third of what a search takes.
 //!
 //! Two tokens with a cosine of 0.4 or less have nothing in common: with 128 dimensions, any two are somewhat alike. What is above is
 //! rounded to one of 15 levels, or to nothing; of the tokens that are left, the nearest 255 are listed. Neither finer levels nor
