@@ -109,14 +109,6 @@ impl Rows {
         wanted.by(dot);
     }
 
-    /// The cosine of one row with a vector; 0 with one of another width.
-    #[cfg(test)]
-    pub(crate) fn cosine(&self, row: u32, probe: &Probe<'_>) -> f32 {
-        let mut cosine = 0.0;
-        self.cosines(std::iter::once(row), probe, |it| cosine = it);
-        cosine
-    }
-
     /// Heap bytes, roughly.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.heads.heap_bytes() + self.tails.heap_bytes() + self.inverse_norms.capacity() * 4
@@ -344,6 +336,14 @@ mod tests {
     const WIDTH: usize = 77;
     const HEAD: usize = 33;
 
+    /// The cosine of one row with a vector; 0 with one of another width.
+    fn cosine(rows: &Rows, row: usize, vector: &[i8]) -> f32 {
+        let mut cosine = 0.0;
+        let row = u32::try_from(row).expect("few");
+        rows.cosines(std::iter::once(row), &Probe::new(vector), |it| cosine = it);
+        cosine
+    }
+
     proptest! {
         #[test]
         fn cosines_are_those_of_the_textbook(
@@ -356,7 +356,7 @@ mod tests {
             }
             let length = |v: &[i8]| v.iter().map(|&n| f64::from(n).powi(2)).sum::<f64>().sqrt();
             for (number, row) in rows.iter().enumerate() {
-                let cosine = matrix.cosine(u32::try_from(number).expect("few"), &Probe::new(&vector));
+                let cosine = cosine(&matrix, number, &vector);
                 let dot: f64 = row.iter().zip(&vector).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                 let product = length(row) * length(&vector);
                 let expected = if product > 0.0 { dot / product } else { 0.0 };
@@ -382,7 +382,7 @@ mod tests {
         let mut matrix = Rows::new(2, 1);
         matrix.push(&[1, 1]);
         matrix.push(&[1, 1, 1]);
-        let cosine = |row, vector: &[i8]| matrix.cosine(row, &Probe::new(vector));
+        let cosine = |row, vector: &[i8]| cosine(&matrix, row, vector);
         assert!([0, 1].map(|row| cosine(row, &[1, 1, 1])).iter().all(|cosine| cosine.abs() < 1e-6));
         assert_eq!(matrix.guesses(&Probe::new(&[1, 1, 1])), [0.0, 0.0]);
         assert!((cosine(0, &[2, 2]) - 1.0).abs() < 1e-6);
@@ -417,6 +417,6 @@ mod tests {
         rows.push(&[]);
         let nothing = Probe::new(&[]);
         assert_eq!(rows.guesses(&nothing), [0.0, 0.0]);
-        assert!(rows.cosine(1, &nothing).abs() < f32::EPSILON && rows.is_blank(1));
+        assert!(cosine(&rows, 1, &[]).abs() < f32::EPSILON && rows.is_blank(1));
     }
 }

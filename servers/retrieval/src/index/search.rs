@@ -289,7 +289,7 @@ impl<'a, A> Sight<'a, A> {
     fn compared(&mut self, slots: Vec<u32>) -> Vec<(f32, Kinds, u32)> {
         let mut kinds = vec![Kinds::default(); slots.len()];
         self.compare(&slots, &mut kinds);
-        self.most.vector = kinds.iter().map(|kinds| kinds.vector).fold(f32::MIN_POSITIVE, f32::max);
+        self.most.vector = greatest(kinds.iter().map(|kinds| kinds.vector));
         self.compare_dense(&slots, &mut kinds);
         let related = kinds.into_iter().zip(slots).filter(|(kinds, _)| kinds.is_related());
         let evenly = self.evenly();
@@ -305,7 +305,7 @@ impl<'a, A> Sight<'a, A> {
     /// These entries with what they have of themselves, the best first.
     fn look_closely(&mut self, tokens: &[Weighted], close: Vec<(Kinds, u32)>) -> Vec<(f32, u32)> {
         let soft = soft::scores(tokens, close.iter().map(|&(_, slot)| self.index.tokens(slot)));
-        self.weights.soft /= soft.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        self.weights.soft /= greatest(soft.iter().copied());
         let mut by_own = Vec::with_capacity(close.len());
         for ((kinds, slot), soft) in close.into_iter().zip(soft) {
             let own = kinds.weighted(&self.weights) + soft * self.weights.soft;
@@ -471,6 +471,11 @@ fn least_worth(scores: impl Iterator<Item = f32>, share: f32, fewest: usize) -> 
 #[inline]
 const fn positive(score: f32) -> f32 {
     if score > 0.0 { score } else { 0.0 }
+}
+
+/// The greatest of some scores, above 0 so that one may divide by it.
+fn greatest(scores: impl Iterator<Item = f32>) -> f32 {
+    scores.fold(f32::MIN_POSITIVE, f32::max)
 }
 
 #[cfg(test)]
